@@ -1,0 +1,45 @@
+/**
+ * What a gang's members do together, as the engine thread sees it.
+ *
+ * Every call is made by all ranks in the same order. A call completes on the caller or throws; it
+ * never hangs. Results are bit-identical on all ranks, because sums are taken in rank order.
+ */
+
+/** A collective under way. */
+export interface Work {
+  /**
+   * Blocks until the collective is complete.
+   * @throws {FleetError} GENERATION_ABORTED
+   */
+  wait(): void;
+}
+
+export type SharedFloats = Float32Array<SharedArrayBuffer>;
+
+/** Every method throws {@link FleetError} GENERATION_ABORTED once the generation has ended. */
+export interface ProcessGroup {
+  readonly rank: number;
+  readonly worldSize: number;
+
+  /**
+   * Starts to replace `buffer` by its sum over all ranks. The caller must not touch `buffer` until
+   * `wait()` has returned; when that throws, the contents are undefined.
+   */
+  allReduce(buffer: SharedFloats): Work;
+  /** Concatenates every rank's `own` (same length everywhere), in rank order. One hop; for small data. */
+  allGather(own: Float32Array): Float32Array;
+  /** Overwrites `buffer` on every other rank by `root`'s. */
+  broadcast(buffer: SharedFloats, root: number): void;
+  /** Returns when every rank has called it. */
+  barrier(): void;
+}
+
+/** The group of a single worker. */
+export const soloGroup: ProcessGroup = {
+  rank: 0,
+  worldSize: 1,
+  allReduce: () => ({ wait: () => {} }),
+  allGather: (own) => own.slice(),
+  broadcast: () => {},
+  barrier: () => {},
+};
