@@ -1,0 +1,117 @@
+/** Linear evaluation: a classifier on the average-pooled features of a backbone that never changes. */
+
+import { type ModelPlan, planLinear } from "../../proto/model/model-plan.ts";
+import type { ModelRecipe } from "../../proto/recipe.ts";
+import type { Engine, Tensor } from "../engine/engine.ts";
+import { inferFeatures } from "./frozen-backbone.ts";
+import {
+  checkTensors,
+  type HostTensor,
+  type ModelState,
+  type NamedTensors,
+} from "./model-state.ts";
+import { type Parameter, ParameterSet } from "./parameter-set.ts";
+import type { GradientSink } from "./pretrain-model.ts";
+
+const WEIGHT = "head.fc.weight";
+const BIAS = "head.fc.bias";
+
+export class LinearModel {
+  readonly #engine: Engine;
+  readonly #recipe: ModelRecipe;
+  readonly #plan: ModelPlan;
+  readonly #parameters: ParameterSet;
+  /** The backbone's weights and running statistics. */
+  readonly #frozen: ReadonlyMap<string, Tensor>;
+  #state: ModelState;
+
+  /**
+   * Uploads `state` outside of any scope that ends before {@link close}.
+   * @throws {FleetError} CHECKPOINT_INVALID when `state` does not fit the recipe
+   */
+  constructor(engine: Engine, recipe: ModelRecipe, classes: number, state: ModelState) {
+    this.#engine = engine;
+    this.#recipe = recipe;
+    this.#plan = planLinear(recipe, classes);
+    checkTensors(state.tensors, this.#plan.tensors, "model state");
+    this.#parameters = new ParameterSet(engine, this.#plan.trained, state.tensors);
+    this.#frozen = new Map(
+      [...state.tensors]
+        .filter(([name]) => name.startsWith("backbone."))
+        .map(([name, { data, shape }]) => [name, engine.upload(data, shape)]),
+    );
+    this.#state = state;
+  }
+
+  /** Weight and bias of the classifier. */
+  get parameters(): readonly Parameter[] {
+    return this.#parameters.list;
+  }
+
+  /** Images [N, 3, H, W] to features [N, F], in eval mode; the caller frees them. */
+  features(images: Tensor): Tensor {
+    const pass = {
+      engine: this.#engine,
+      eps: this.#recipe.normEps,
+      tensorOf: (name: string): Tensor => this.#frozen.get(name)!,
+    };
+    return inferFeatures(pass, this.#plan.backbone, images);
+  }
+
+  /** Features [N, F] to logits [N, K]; the caller frees them. */
+  logits(features: Tensor): Tensor {
+    return this.#engine.linear(
+      features,
+      this.#parameters.weight(WEIGHT),
+      this.#parameters.weight(BIAS),
+    );
+  }
+
+  /** Gradients of bias and weight, in this order, from those of the logits [N, K]. */
+  backward(features: Tensor, dLogits: Tensor, onGradient: GradientSink): void {
+    const engine = this.#engine;
+    const deliver = (name: string, gradient: Tensor): void => {
+      onGradient(this.#parameters.indexOf(name), gradient);
+      engine.release(gradient);
+    };
+    deliver(BIAS, engine.linearBackwardBias(dLogits));
+    deliver(WEIGHT, engine.linearBackwardWeight(features, dLogits));
+  }
+
+  /** A snapshot of backbone and classifier. */
+  exportState(): ModelState {
+    const head = this.#parameters.exportWeights();
+    const { tensors, batchesTracked } = this.#state;
+    const merged = this.#plan.tensors.map(({ name }): [string, HostTensor] => [
+      name,
+      head.get(name) ?? tensors.get(name)!,
+    ]);
+    return { tensors: new Map(merged), batchesTracked };
+  }
+
+  /** @throws {FleetError} CHECKPOINT_INVALID when `state` does not fit the recipe */
+  importState(state: ModelState): void {
+    checkTensors(state.tensors, this.#plan.tensors, "model state");
+    this.#parameters.assignWeights(state.tensors);
+    for (const [name, tensor] of this.#frozen) {
+      this.#engine.assign(tensor, state.tensors.get(name)!.data);
+    }
+    this.#state = state;
+  }
+
+  /** Copies of the momentum buffers, by the name of their parameter. */
+  exportVelocities(): NamedTensors {
+    return this.#parameters.exportVelocities();
+  }
+
+  /** @throws {FleetError} CHECKPOINT_INVALID when `velocities` are not those of this model */
+  importVelocities(velocities: NamedTensors): void {
+    this.#parameters.importVelocities(velocities);
+  }
+
+  /** Frees the state on the device. */
+  close(): void {
+    this.#parameters.close();
+    this.#engine.release(...this.#frozen.values());
+  }
+}

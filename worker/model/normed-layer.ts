@@ -1,0 +1,132 @@
+/**
+ * A weight without bias and the batch norm behind it: the brick that backbone and neck are built of.
+ *
+ * Forward and backward run through a pass, which knows the weights and takes what comes out. Whoever
+ * calls owns what goes in and what comes back; the tape between the two owns what its backward needs.
+ */
+
+import type { ConvNormPlan } from "../../proto/model/backbone-plan.ts";
+import type {
+  BatchNormGradients,
+  BatchNormSaved,
+  BatchReducer,
+  Engine,
+  Moments,
+  Tensor,
+} from "../engine/engine.ts";
+
+export interface NormedLayer {
+  /** Names of the weight and of the norm, e.g. `neck.fc0.weight` and `neck.bn0`. */
+  readonly weight: string;
+  readonly norm: string;
+  apply(engine: Engine, x: Tensor, weight: Tensor): Tensor;
+  backwardInput(engine: Engine, dy: Tensor, weight: Tensor, xShape: readonly number[]): Tensor;
+  backwardWeight(engine: Engine, x: Tensor, dy: Tensor, weight: Tensor): Tensor;
+}
+
+export interface ForwardPass {
+  readonly engine: Engine;
+  readonly eps: number;
+  readonly reducer: BatchReducer | undefined;
+  weightOf(name: string): Tensor;
+  /** Takes the batch statistics of the norm `name`. */
+  keepMoments(name: string, moments: Moments): void;
+}
+
+export interface BackwardPass {
+  readonly engine: Engine;
+  readonly reducer: BatchReducer | undefined;
+  weightOf(name: string): Tensor;
+  /** Takes the gradient of the parameter `name`, and frees it. */
+  deliver(name: string, gradient: Tensor): void;
+}
+
+export interface LayerTape {
+  readonly layer: NormedLayer;
+  /** Borrowed: freed by whoever made it. */
+  readonly input: Tensor;
+  readonly saved: BatchNormSaved;
+}
+
+export function convNormLayer({ convolution, norm, stride, padding }: ConvNormPlan): NormedLayer {
+  const geometry = { stride, padding };
+  return {
+    weight: `${convolution}.weight`,
+    norm,
+    apply: (engine, x, weight) => engine.convolution(x, weight, geometry),
+    backwardInput: (engine, dy, weight, xShape) =>
+      engine.convolutionBackwardInput(dy, weight, xShape, geometry),
+    backwardWeight: (engine, x, dy, weight) =>
+      engine.convolutionBackwardWeight(x, dy, weight.shape, geometry),
+  };
+}
+
+export function linearNormLayer(linear: string, norm: string): NormedLayer {
+  return {
+    weight: `${linear}.weight`,
+    norm,
+    apply: (engine, x, weight) => engine.linear(x, weight),
+    backwardInput: (engine, dy, weight) => engine.linearBackwardInput(dy, weight),
+    backwardWeight: (engine, x, dy) => engine.linearBackwardWeight(x, dy),
+  };
+}
+
+export function forwardLayer(
+  pass: ForwardPass,
+  layer: NormedLayer,
+  input: Tensor,
+  options: { readonly relu: boolean; readonly residual?: Tensor },
+): { readonly y: Tensor; readonly tape: LayerTape } {
+  const { engine, eps, reducer } = pass;
+  const raw = layer.apply(engine, input, pass.weightOf(layer.weight));
+  const weight = pass.weightOf(`${layer.norm}.weight`);
+  const bias = pass.weightOf(`${layer.norm}.bias`);
+  const { y, saved, moments } = engine.batchNormTrain(
+    raw,
+    weight,
+    bias,
+    { eps, ...options },
+    reducer,
+  );
+  engine.release(raw);
+  pass.keepMoments(layer.norm, moments);
+  return { y, tape: { layer, input, saved } };
+}
+
+/** First half of a layer's backward; uses the tape up. The second is {@link backwardWeights}. */
+export function backwardNorm(pass: BackwardPass, tape: LayerTape, dy: Tensor): BatchNormGradients {
+  const gradients = pass.engine.batchNormBackward(dy, tape.saved, pass.reducer);
+  pass.engine.release(...tape.saved.tensors);
+  return gradients;
+}
+
+/** Delivers the layer's own gradients: norm bias, norm weight, weight. */
+export function backwardWeights(
+  pass: BackwardPass,
+  { layer, input }: LayerTape,
+  { dx, dWeight, dBias }: BatchNormGradients,
+): void {
+  pass.deliver(`${layer.norm}.bias`, dBias);
+  pass.deliver(`${layer.norm}.weight`, dWeight);
+  const weight = pass.weightOf(layer.weight);
+  pass.deliver(layer.weight, layer.backwardWeight(pass.engine, input, dx, weight));
+}
+
+/** Gradient with respect to the layer's input; uses `gradients.dx` up. */
+export function backwardInput(
+  pass: BackwardPass,
+  { layer, input }: LayerTape,
+  { dx }: BatchNormGradients,
+): Tensor {
+  const weight = pass.weightOf(layer.weight);
+  const dInput = layer.backwardInput(pass.engine, dx, weight, input.shape);
+  pass.engine.release(dx);
+  return dInput;
+}
+
+/** The whole backward of a layer without residual; uses the tape up. */
+export function backwardLayer(pass: BackwardPass, tape: LayerTape, dy: Tensor): Tensor {
+  const gradients = backwardNorm(pass, tape, dy);
+  backwardWeights(pass, tape, gradients);
+  return backwardInput(pass, tape, gradients);
+}
