@@ -6,6 +6,7 @@
  * where the recipe says so. The classifier is Normal(0, 0.01) with bias zero.
  */
 
+import assert from "node:assert/strict";
 import {
   elementCount,
   type ModelPlan,
@@ -13,47 +14,31 @@ import {
   planPretrain,
   type TensorSpec,
 } from "../../proto/model/model-plan.ts";
-import type { ModelRecipe } from "../../proto/recipe.ts";
-import { checkTensors, type HostTensor, type ModelState } from "./model-state.ts";
+import type { ModelRecipe, StageName } from "../../proto/recipe.ts";
+import type { HostTensor, ModelState } from "./model-state.ts";
 import { RandomStream } from "./random-stream.ts";
 
 const CLASSIFIER_STD = 0.01;
 
-/** Depends on the recipe and the seed only: every rank computes the same bits. */
-export function initialPretrainState(model: ModelRecipe, seed: number): ModelState {
-  const plan = planPretrain(model);
-  return fill(plan, zeroedNorms(model, plan), seed);
-}
-
 /**
- * The classifier is drawn from the seed. So is the backbone, as {@link initialPretrainState} does, unless
- * it is taken from `pretrained`, a state of either stage.
+ * Depends on its arguments only: every rank computes the same bits, and the backbone of a linear stage
+ * is that of the pretrain stage. The arrays are the caller's to overwrite.
  *
- * @throws {FleetError} CHECKPOINT_INVALID when `pretrained` has another backbone
+ * @param classes of the linear stage
  */
-export function initialLinearState(
+export function initialState(
   model: ModelRecipe,
-  {
-    classes,
-    seed,
-    pretrained,
-  }: { readonly classes: number; readonly seed: number; readonly pretrained?: ModelState },
+  stage: StageName,
+  seed: number,
+  classes?: number,
 ): ModelState {
-  const plan = planLinear(model, classes);
-  if (!pretrained) return fill(plan, zeroedNorms(model, plan), seed);
-
-  const isBackbone = (name: string): boolean => name.startsWith("backbone.");
-  const backbone = new Map([...pretrained.tensors].filter(([name]) => isBackbone(name)));
-  const specs = plan.tensors.filter(({ name }) => isBackbone(name));
-  checkTensors(backbone, specs, "pre-trained backbone");
-  const tensors = plan.tensors.map((spec): [string, HostTensor] => [
-    spec.name,
-    backbone.get(spec.name) ?? { shape: spec.shape, data: initialValues(spec, seed) },
-  ]);
-  return { tensors: new Map(tensors), batchesTracked: pretrained.batchesTracked };
+  if (stage === "pretrain") return fill(model, planPretrain(model), seed);
+  assert.ok(classes, "a linear stage has classes");
+  return fill(model, planLinear(model, classes), seed);
 }
 
-function fill(plan: ModelPlan, zeroed: ReadonlySet<string>, seed: number): ModelState {
+function fill(model: ModelRecipe, plan: ModelPlan, seed: number): ModelState {
+  const zeroed = zeroedNorms(model, plan);
   const tensors = plan.tensors.map((spec): [string, HostTensor] => {
     const data = zeroed.has(spec.name)
       ? new Float32Array(elementCount(spec.shape))

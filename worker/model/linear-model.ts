@@ -11,7 +11,6 @@ import {
   type NamedTensors,
 } from "./model-state.ts";
 import { type Parameter, ParameterSet } from "./parameter-set.ts";
-import type { GradientSink } from "./pretrain-model.ts";
 
 const WEIGHT = "head.fc.weight";
 const BIAS = "head.fc.bias";
@@ -26,13 +25,14 @@ export class LinearModel {
   #state: ModelState;
 
   /**
-   * Uploads `state` outside of any scope that ends before {@link close}.
+   * Takes the number of classes from `state`, which must not change any more. Uploads it outside of
+   * any scope that ends before {@link close}.
    * @throws {FleetError} CHECKPOINT_INVALID when `state` does not fit the recipe
    */
-  constructor(engine: Engine, recipe: ModelRecipe, classes: number, state: ModelState) {
+  constructor(engine: Engine, recipe: ModelRecipe, state: ModelState) {
     this.#engine = engine;
     this.#recipe = recipe;
-    this.#plan = planLinear(recipe, classes);
+    this.#plan = planLinear(recipe, state.tensors.get(WEIGHT)?.shape[0] ?? 0);
     checkTensors(state.tensors, this.#plan.tensors, "model state");
     this.#parameters = new ParameterSet(engine, this.#plan.trained, state.tensors);
     this.#frozen = new Map(
@@ -49,7 +49,7 @@ export class LinearModel {
   }
 
   /** Images [N, 3, H, W] to features [N, F], in eval mode; the caller frees them. */
-  features(images: Tensor): Tensor {
+  forwardFeatures(images: Tensor): Tensor {
     const pass = {
       engine: this.#engine,
       eps: this.#recipe.normEps,
@@ -59,7 +59,7 @@ export class LinearModel {
   }
 
   /** Features [N, F] to logits [N, K]; the caller frees them. */
-  logits(features: Tensor): Tensor {
+  forwardLogits(features: Tensor): Tensor {
     return this.#engine.linear(
       features,
       this.#parameters.weight(WEIGHT),
@@ -67,15 +67,12 @@ export class LinearModel {
     );
   }
 
-  /** Gradients of bias and weight, in this order, from those of the logits [N, K]. */
-  backward(features: Tensor, dLogits: Tensor, onGradient: GradientSink): void {
-    const engine = this.#engine;
-    const deliver = (name: string, gradient: Tensor): void => {
-      onGradient(this.#parameters.indexOf(name), gradient);
-      engine.release(gradient);
-    };
-    deliver(BIAS, engine.linearBackwardBias(dLogits));
-    deliver(WEIGHT, engine.linearBackwardWeight(features, dLogits));
+  /** Gradients of {@link parameters}, in their order, from that of the logits [N, K]. */
+  backward(features: Tensor, dLogits: Tensor): readonly [Tensor, Tensor] {
+    return [
+      this.#engine.linearBackwardWeight(features, dLogits),
+      this.#engine.linearBackwardBias(dLogits),
+    ];
   }
 
   /** A snapshot of backbone and classifier. */

@@ -4,8 +4,7 @@ import { elementCount, type TensorSpec } from "../../proto/model/model-plan.ts";
 import type { Engine, Tensor } from "../engine/engine.ts";
 import { checkTensors, type HostTensor, type NamedTensors } from "./model-state.ts";
 
-export interface Parameter {
-  readonly spec: TensorSpec;
+export interface Parameter extends TensorSpec {
   readonly weight: Tensor;
   /** Momentum; zeros until the first update. Of the weight's shape. */
   readonly velocity: Tensor;
@@ -22,7 +21,7 @@ export class ParameterSet {
     this.#engine = engine;
     this.#index = new Map(specs.map(({ name }, index) => [name, index]));
     this.list = specs.map((spec) => ({
-      spec,
+      ...spec,
       weight: engine.upload(values.get(spec.name)!.data, spec.shape),
       velocity: engine.upload(new Float32Array(elementCount(spec.shape)), spec.shape),
     }));
@@ -37,8 +36,8 @@ export class ParameterSet {
   }
 
   assignWeights(values: NamedTensors): void {
-    for (const { spec, weight } of this.list) {
-      this.#engine.assign(weight, values.get(spec.name)!.data);
+    for (const { name, weight } of this.list) {
+      this.#engine.assign(weight, values.get(name)!.data);
     }
   }
 
@@ -53,10 +52,9 @@ export class ParameterSet {
 
   /** @throws {FleetError} CHECKPOINT_INVALID when `values` are not those of this model */
   importVelocities(values: NamedTensors): void {
-    const specs = this.list.map(({ spec }) => spec);
-    checkTensors(values, specs, "momentum");
-    for (const { spec, velocity } of this.list) {
-      this.#engine.assign(velocity, values.get(spec.name)!.data);
+    checkTensors(values, this.list, "momentum");
+    for (const { name, velocity } of this.list) {
+      this.#engine.assign(velocity, values.get(name)!.data);
     }
   }
 
@@ -67,8 +65,8 @@ export class ParameterSet {
   #download(what: "weight" | "velocity"): Map<string, HostTensor> {
     return new Map(
       this.list.map((parameter) => [
-        parameter.spec.name,
-        { shape: parameter.spec.shape, data: this.#engine.download(parameter[what]) },
+        parameter.name,
+        { shape: parameter.shape, data: this.#engine.download(parameter[what]) },
       ]),
     );
   }

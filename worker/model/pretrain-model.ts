@@ -76,6 +76,11 @@ export class PretrainModel {
     return this.#parameters.list;
   }
 
+  /** Steps committed so far: every norm's `num_batches_tracked`. */
+  get batchesTracked(): number {
+    return this.#batchesTracked;
+  }
+
   /**
    * Encodes a batch, images [2n, 3, H, W], with batch statistics: of the gang where a reducer is given.
    *

@@ -15,7 +15,8 @@ const EXCLUDED: ReadonlySet<TensorRole> = new Set(["norm-weight", "norm-bias", "
 export function updateOptions(
   optimizer: OptimizerRecipe,
   { role }: Pick<TensorSpec, "role">,
-  { lr, gradientScale }: { readonly lr: number; readonly gradientScale: number },
+  lr: number,
+  gradientScale: number,
 ): UpdateOptions {
   const isExcluded = optimizer.excludeNormAndBias && EXCLUDED.has(role);
   const { momentum, nesterov, weightDecay } = optimizer;

@@ -1,0 +1,203 @@
+/**
+ * The safetensors format: 8 bytes of header length (little-endian), a JSON header, then the tensors'
+ * bytes. Pure: reads and writes byte arrays. The checks are those of the format's own library; a file
+ * with holes, overlaps or bytes left over is refused.
+ */
+
+import assert from "node:assert/strict";
+import { FleetError } from "../../proto/errors.ts";
+
+export type TensorArray = Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array;
+
+export type Dtype = keyof typeof FORMATS;
+
+export interface SafetensorsTensor {
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+  /** Row-major. F16 and BF16 come widened to float32. */
+  readonly data: TensorArray;
+}
+
+export interface SafetensorsFile {
+  /** In the order of the header. */
+  readonly tensors: ReadonlyMap<string, SafetensorsTensor>;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+interface Format {
+  readonly bytes: number;
+  /** Reads an aligned copy of a tensor's bytes. */
+  decode(buffer: ArrayBuffer): TensorArray;
+}
+
+const FORMATS = {
+  F64: { bytes: 8, decode: (buffer) => new Float64Array(buffer) },
+  F32: { bytes: 4, decode: (buffer) => new Float32Array(buffer) },
+  F16: { bytes: 2, decode: (buffer) => Float32Array.from(new Uint16Array(buffer), widenHalf) },
+  BF16: { bytes: 2, decode: (buffer) => widenBfloats(new Uint16Array(buffer)) },
+  I64: { bytes: 8, decode: (buffer) => new BigInt64Array(buffer) },
+  I32: { bytes: 4, decode: (buffer) => new Int32Array(buffer) },
+  U8: { bytes: 1, decode: (buffer) => new Uint8Array(buffer) },
+} as const satisfies Record<string, Format>;
+
+const LENGTH_BYTES = 8;
+/** The format's own limit. */
+const HEADER_BYTES_MAX = 100_000_000;
+const METADATA = "__metadata__";
+
+interface Entry {
+  readonly name: string;
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+  readonly begin: number;
+  readonly end: number;
+}
+
+/**
+ * Reads a whole file; the tensors are copies.
+ *
+ * @throws {FleetError} CHECKPOINT_INVALID saying what is wrong with it
+ */
+export function decodeSafetensors(bytes: Uint8Array): SafetensorsFile {
+  const { header, body } = splitHeader(bytes);
+  const { [METADATA]: metadata, ...described } = header;
+  const entries = Object.entries(described).map(([name, value]) => parseEntry(name, value));
+  checkLayout(entries, body.length);
+
+  const tensors = new Map<string, SafetensorsTensor>();
+  for (const { name, dtype, shape, begin, end } of entries) {
+    const copy = new Uint8Array(end - begin);
+    copy.set(body.subarray(begin, end));
+    tensors.set(name, { dtype, shape, data: FORMATS[dtype].decode(copy.buffer) });
+  }
+  return { tensors, metadata: parseMetadata(metadata) };
+}
+
+/**
+ * Writes a whole file. Wide types go first, so that every tensor is aligned; the header keeps the
+ * map's order. F16 and BF16 can be read but not written.
+ */
+export function encodeSafetensors(
+  tensors: ReadonlyMap<string, SafetensorsTensor>,
+  metadata: Readonly<Record<string, string>> = {},
+): Uint8Array {
+  const byWidth = [...tensors].sort(
+    ([, a], [, b]) => FORMATS[b.dtype].bytes - FORMATS[a.dtype].bytes,
+  );
+  const offsets = new Map<string, readonly [number, number]>();
+  let size = 0;
+  for (const [name, { data, dtype, shape }] of byWidth) {
+    const expected = FORMATS[dtype].bytes * countOf(shape);
+    assert.equal(data.byteLength, expected, `${name} is ${dtype} [${shape}]`);
+    offsets.set(name, [size, size + expected]);
+    size += expected;
+  }
+
+  const entries = [...tensors].map(([name, { dtype, shape }]) => [
+    name,
+    { dtype, shape, data_offsets: offsets.get(name) },
+  ]);
+  const all = Object.keys(metadata).length > 0 ? [[METADATA, metadata], ...entries] : entries;
+  const json = Buffer.from(JSON.stringify(Object.fromEntries(all)));
+  const headerBytes = Math.ceil(json.length / LENGTH_BYTES) * LENGTH_BYTES;
+
+  const file = Buffer.alloc(LENGTH_BYTES + headerBytes + size, " ");
+  file.writeBigUInt64LE(BigInt(headerBytes));
+  json.copy(file, LENGTH_BYTES);
+  for (const [name, { data }] of byWidth) {
+    const at = LENGTH_BYTES + headerBytes + offsets.get(name)![0];
+    file.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), at);
+  }
+  return file;
+}
+
+function splitHeader(bytes: Uint8Array): {
+  readonly header: Readonly<Record<string, unknown>>;
+  readonly body: Uint8Array;
+} {
+  if (bytes.length < LENGTH_BYTES) throw invalid(`${bytes.length} bytes are no file`);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const headerBytes = Number(view.getBigUint64(0, true));
+  const bodyBegin = LENGTH_BYTES + headerBytes;
+  if (headerBytes > HEADER_BYTES_MAX || bodyBegin > bytes.length) {
+    throw invalid(`a header of ${headerBytes} bytes does not fit into ${bytes.length}`);
+  }
+  const text = new TextDecoder().decode(bytes.subarray(LENGTH_BYTES, bodyBegin));
+  let header: unknown;
+  try {
+    header = JSON.parse(text);
+  } catch (thrown) {
+    throw invalid("the header is not JSON", thrown);
+  }
+  if (!isRecord(header)) throw invalid("the header is not a JSON object");
+  return { header, body: bytes.subarray(bodyBegin) };
+}
+
+function parseEntry(name: string, value: unknown): Entry {
+  if (!isRecord(value)) throw invalid(`${name} has no description`);
+  const { dtype, shape, data_offsets: offsets } = value;
+  if (!isDtype(dtype)) throw invalid(`${name} has the unknown type ${JSON.stringify(dtype)}`);
+  if (!isSizes(shape)) throw invalid(`${name} has no valid shape`);
+  if (!isSizes(offsets) || offsets.length !== 2) throw invalid(`${name} has no valid offsets`);
+  const [begin, end] = offsets as [number, number];
+  const expected = countOf(shape) * FORMATS[dtype].bytes;
+  if (end - begin !== expected) {
+    throw invalid(`${name}: ${dtype} [${shape.join(", ")}] is not ${end - begin} bytes`);
+  }
+  return { name, dtype, shape, begin, end };
+}
+
+/** The tensors follow one another without a gap and fill the file. */
+function checkLayout(entries: readonly Entry[], bodyBytes: number): void {
+  let at = 0;
+  for (const { name, begin, end } of entries.toSorted(
+    (a, b) => a.begin - b.begin || a.end - b.end,
+  )) {
+    if (begin !== at) throw invalid(`${name} begins at byte ${begin} instead of ${at}`);
+    at = end;
+  }
+  if (at !== bodyBytes)
+    throw invalid(`it has ${bodyBytes} bytes of tensors, its header says ${at}`);
+}
+
+function parseMetadata(value: unknown): Readonly<Record<string, string>> {
+  if (value === undefined) return {};
+  if (!isRecord(value)) throw invalid("its metadata are not an object");
+  const entries = Object.entries(value).map(([key, text]): [string, string] => {
+    if (typeof text !== "string") throw invalid(`its metadata ${key} are not text`);
+    return [key, text];
+  });
+  return Object.fromEntries(entries);
+}
+
+function countOf(shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, 1);
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function isDtype(value: unknown): value is Dtype {
+  return typeof value === "string" && Object.hasOwn(FORMATS, value);
+}
+
+function isSizes(value: unknown): value is readonly number[] {
+  return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0);
+}
+
+function widenHalf(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 0x1f;
+  const fraction = (bits & 0x3ff) / 1024;
+  if (exponent === 0x1f) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
+  return sign * (exponent ? (1 + fraction) * 2 ** (exponent - 15) : fraction * 2 ** -14);
+}
+
+function widenBfloats(bits: Uint16Array): Float32Array {
+  return new Float32Array(Uint32Array.from(bits, (half) => half << 16).buffer);
+}
+
+function invalid(reason: string, cause?: unknown): FleetError {
+  return new FleetError("CHECKPOINT_INVALID", `not a valid safetensors file: ${reason}`, {}, cause);
+}
