@@ -1,0 +1,247 @@
+/**
+ * Checkpoints of one stage: a folder per checkpoint, `step-000001234/`, holding
+ *
+ *   model.safetensors      weights and running statistics, by their PyTorch names
+ *   optimizer.safetensors  momentum of each parameter, by the parameter's name
+ *   manifest.json          step, seed, sizes and SHA-256 of the two files
+ *
+ * A checkpoint is written into a temporary folder, flushed, and renamed: it is there whole or not
+ * at all. Everything here is synchronous; it runs where the training loop runs.
+ */
+
+import { createHash } from "node:crypto";
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
+import path from "node:path";
+import { FleetError } from "../../proto/errors.ts";
+import type { HostTensor, NamedTensors } from "../model/model-state.ts";
+import { type Manifest, manifestSchema } from "./manifest.ts";
+import { decodeSafetensors, encodeSafetensors, type SafetensorsTensor } from "./safetensors.ts";
+
+export interface Checkpoint {
+  readonly manifest: Manifest;
+  readonly model: NamedTensors;
+  readonly optimizer: NamedTensors;
+}
+
+export interface CheckpointLocation {
+  readonly folder: string;
+  readonly manifest: Manifest;
+}
+
+const MODEL_FILE = "model.safetensors";
+const OPTIMIZER_FILE = "optimizer.safetensors";
+const MANIFEST_FILE = "manifest.json";
+const FOLDER_PATTERN = /^step-(\d+)$/;
+const TRACKED = ".num_batches_tracked";
+
+/**
+ * Writes a checkpoint and removes the oldest beyond `keep`.
+ *
+ * @returns its folder
+ * @throws {FleetError} STORAGE_FAILED when the disk is full or the folder is not writable
+ */
+export function saveCheckpoint(
+  store: string,
+  checkpoint: Omit<Checkpoint, "manifest"> & { readonly manifest: Omit<Manifest, "files"> },
+  keep: number,
+): string {
+  const { manifest } = checkpoint;
+  const folder = path.join(store, `step-${String(manifest.step).padStart(9, "0")}`);
+  const temporary = path.join(store, `.writing-${path.basename(folder)}-${process.pid}`);
+  try {
+    rmSync(temporary, { recursive: true, force: true });
+    mkdirSync(temporary, { recursive: true });
+    const files = {
+      [MODEL_FILE]: writeDurably(
+        path.join(temporary, MODEL_FILE),
+        encodeSafetensors(withTracked(checkpoint.model, manifest.batchesTracked)),
+      ),
+      [OPTIMIZER_FILE]: writeDurably(
+        path.join(temporary, OPTIMIZER_FILE),
+        encodeSafetensors(withTracked(checkpoint.optimizer, undefined)),
+      ),
+    };
+    const text = `${JSON.stringify({ ...manifest, files }, undefined, 2)}\n`;
+    writeDurably(path.join(temporary, MANIFEST_FILE), Buffer.from(text));
+    rmSync(folder, { recursive: true, force: true });
+    renameSync(temporary, folder);
+    flushFolder(store);
+  } catch (thrown) {
+    rmSync(temporary, { recursive: true, force: true });
+    const reason = thrown instanceof Error ? thrown.message : String(thrown);
+    throw new FleetError(
+      "STORAGE_FAILED",
+      `checkpoint of step ${manifest.step} could not be written to ${store}: ${reason}`,
+      { step: manifest.step },
+      thrown,
+    );
+  }
+  for (const old of listFolders(store).slice(keep)) {
+    rmSync(path.join(store, old.name), { recursive: true, force: true });
+  }
+  return folder;
+}
+
+/**
+ * The newest checkpoint in `store` whose files are whole. Damaged ones are reported and passed over.
+ *
+ * @param onDamaged gets the folder and what is wrong with it
+ */
+export function findCheckpoint(
+  store: string,
+  onDamaged: (folder: string, reason: string) => void,
+): CheckpointLocation | undefined {
+  for (const { name } of listFolders(store)) {
+    const folder = path.join(store, name);
+    try {
+      const manifest = readManifest(folder);
+      for (const file of Object.keys(manifest.files)) readVerified(folder, file, manifest);
+      return { folder, manifest };
+    } catch (thrown) {
+      onDamaged(folder, FleetError.from(thrown).message);
+    }
+  }
+  return undefined;
+}
+
+/**
+ * Reads a checkpoint folder.
+ *
+ * @throws {FleetError} CHECKPOINT_INVALID naming the file and what is wrong with it
+ */
+export function readCheckpoint(folder: string): Checkpoint {
+  const manifest = readManifest(folder);
+  return {
+    manifest,
+    model: floatTensors(folder, MODEL_FILE, manifest),
+    optimizer: floatTensors(folder, OPTIMIZER_FILE, manifest),
+  };
+}
+
+/** Folders of checkpoints, newest first. */
+function listFolders(store: string): { readonly name: string; readonly step: number }[] {
+  let names: string[];
+  try {
+    names = readdirSync(store);
+  } catch {
+    // A stage that has not written a checkpoint yet has no folder.
+    return [];
+  }
+  return names
+    .flatMap((name) => {
+      const match = FOLDER_PATTERN.exec(name);
+      return match ? [{ name, step: Number(match[1]) }] : [];
+    })
+    .sort((a, b) => b.step - a.step);
+}
+
+function readManifest(folder: string): Manifest {
+  const file = path.join(folder, MANIFEST_FILE);
+  let text: string;
+  try {
+    text = readFileSync(file, "utf8");
+  } catch (thrown) {
+    throw new FleetError("CHECKPOINT_INVALID", `${folder} has no ${MANIFEST_FILE}`, {}, thrown);
+  }
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (thrown) {
+    throw new FleetError("CHECKPOINT_INVALID", `${file} is not JSON`, {}, thrown);
+  }
+  const parsed = manifestSchema.safeParse(json);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0];
+  throw new FleetError(
+    "CHECKPOINT_INVALID",
+    `${file}: ${issue?.path.join(".") || "manifest"}: ${issue?.message}`,
+  );
+}
+
+function readVerified(folder: string, name: string, manifest: Manifest): Buffer {
+  const file = path.join(folder, name);
+  const expected = manifest.files[name];
+  if (!expected) throw new FleetError("CHECKPOINT_INVALID", `${folder}: manifest lacks ${name}`);
+  let bytes: Buffer;
+  try {
+    bytes = readFileSync(file);
+  } catch (thrown) {
+    throw new FleetError("CHECKPOINT_INVALID", `${file} cannot be read`, {}, thrown);
+  }
+  if (bytes.length !== expected.bytes) {
+    throw new FleetError(
+      "CHECKPOINT_INVALID",
+      `${file} has ${bytes.length} bytes, its manifest says ${expected.bytes}`,
+    );
+  }
+  if (sha256(bytes) !== expected.sha256) {
+    throw new FleetError("CHECKPOINT_INVALID", `${file} does not match its SHA-256`);
+  }
+  return bytes;
+}
+
+function floatTensors(folder: string, name: string, manifest: Manifest): NamedTensors {
+  const { tensors } = decodeSafetensors(readVerified(folder, name, manifest));
+  const floats = new Map<string, HostTensor>();
+  for (const [key, tensor] of tensors) {
+    if (key.endsWith(TRACKED)) continue;
+    if (!(tensor.data instanceof Float32Array)) {
+      throw new FleetError("CHECKPOINT_INVALID", `${folder}/${name}: ${key} is ${tensor.dtype}`);
+    }
+    floats.set(key, { shape: tensor.shape, data: tensor.data });
+  }
+  return floats;
+}
+
+/** Adds num_batches_tracked after each running_var, where PyTorch has it. */
+function withTracked(
+  tensors: NamedTensors,
+  tracked: number | undefined,
+): Map<string, SafetensorsTensor> {
+  const result = new Map<string, SafetensorsTensor>();
+  for (const [name, { shape, data }] of tensors) {
+    result.set(name, { dtype: "F32", shape, data });
+    if (tracked !== undefined && name.endsWith(".running_var")) {
+      result.set(name.replace(/\.running_var$/, TRACKED), {
+        dtype: "I64",
+        shape: [],
+        data: BigInt64Array.of(BigInt(tracked)),
+      });
+    }
+  }
+  return result;
+}
+
+function writeDurably(file: string, bytes: Uint8Array): { bytes: number; sha256: string } {
+  const descriptor = openSync(file, "w");
+  try {
+    for (let at = 0; at < bytes.length; ) at += writeSync(descriptor, bytes, at);
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+  return { bytes: bytes.length, sha256: sha256(bytes) };
+}
+
+function flushFolder(folder: string): void {
+  const descriptor = openSync(folder, "r");
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}

@@ -1,0 +1,24 @@
+/** What a checkpoint's manifest.json says. Written last: a folder without it is not a checkpoint. */
+
+import { z } from "zod";
+
+const count = z.int().nonnegative();
+
+export const manifestSchema = z.strictObject({
+  format: z.literal("simclr-fleet/checkpoint/1"),
+  experimentId: z.string(),
+  recipe: z.string().describe("Name of the recipe."),
+  stage: z.enum(["pretrain", "linear"]),
+  step: count.describe("Steps whose update the weights contain."),
+  epoch: z.number().nonnegative().describe("Epochs completed, with a fraction."),
+  seed: count,
+  worldSize: count,
+  batchesTracked: count.describe("num_batches_tracked of every batch norm."),
+  scalars: z
+    .record(z.string(), z.number())
+    .describe("Figures that the stage's result carries over an interruption."),
+  createdAt: z.iso.datetime(),
+  files: z.record(z.string(), z.strictObject({ bytes: count, sha256: z.string().length(64) })),
+});
+
+export type Manifest = z.output<typeof manifestSchema>;

@@ -1,0 +1,77 @@
+/** Where and how a worker runs, as opposed to what it trains. */
+
+import { availableParallelism } from "node:os";
+import { z } from "zod";
+import { FleetError } from "../proto/errors.ts";
+
+const port = z.coerce.number().int().min(0).max(65_535);
+const address = z.string().regex(/^[^\s:/]+:\d{1,5}$/, "must be HOST:PORT");
+const seconds = z.coerce
+  .number()
+  .positive()
+  .max(86_400)
+  .transform((value) => value * 1000);
+
+const configSchema = z.object({
+  coordinator: address,
+  engine: z.string().min(1),
+  threads: z.coerce.number().int().positive(),
+  loaderThreads: z.coerce.number().int().positive(),
+  workDir: z.string().min(1),
+  host: z.string().min(1),
+  peerPort: port,
+  advertise: address.optional(),
+  httpPort: port.optional(),
+  joinToken: z.string(),
+  name: z.string().min(1).optional(),
+  connectTimeout: seconds,
+  reconnectTimeout: seconds,
+  collectiveTimeout: seconds,
+});
+
+export interface WorkerConfig {
+  /** HOST:PORT. */
+  readonly coordinator: string;
+  readonly engine: string;
+  readonly threads: number;
+  readonly loaderThreads: number;
+  readonly workDir: string;
+  /** Interface of the peer server and of HTTP. */
+  readonly host: string;
+  readonly peerPort: number;
+  /** HOST:PORT that peers are told; as bound when absent. */
+  readonly advertise: string | undefined;
+  /** No HTTP server when absent. */
+  readonly httpPort: number | undefined;
+  readonly joinToken: string;
+  readonly name: string | undefined;
+  readonly connectTimeoutMs: number;
+  readonly reconnectTimeoutMs: number;
+  readonly collectiveTimeoutMs: number;
+}
+
+/** Half of the cores decode, the other half computes. */
+export const DEFAULT_LOADER_THREADS = Math.max(1, Math.floor(availableParallelism() / 2));
+
+/** @throws {FleetError} USAGE naming every bad option */
+export function parseWorkerConfig(options: unknown): WorkerConfig {
+  const parsed = configSchema.safeParse(options);
+  if (!parsed.success) {
+    const problems = parsed.error.issues.map((issue) => `${flagOf(issue.path)}: ${issue.message}`);
+    throw new FleetError("USAGE", problems.join("; "));
+  }
+  const { connectTimeout, reconnectTimeout, collectiveTimeout, ...rest } = parsed.data;
+  return {
+    ...rest,
+    advertise: rest.advertise,
+    httpPort: rest.httpPort,
+    name: rest.name,
+    connectTimeoutMs: connectTimeout,
+    reconnectTimeoutMs: reconnectTimeout,
+    collectiveTimeoutMs: collectiveTimeout,
+  };
+}
+
+function flagOf(path: readonly PropertyKey[]): string {
+  return `--${String(path[0]).replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}

@@ -1,0 +1,74 @@
+#!/usr/bin/env node
+/** The `worker` command: flags and environment in, exit code out. */
+
+import { Command, CommanderError } from "commander";
+import { FleetError } from "../proto/errors.ts";
+import { openLog } from "../proto/log.ts";
+import { SOFTWARE_VERSION } from "../proto/version.ts";
+import { DEFAULT_LOADER_THREADS, parseWorkerConfig } from "./config.ts";
+import { FleetWorker } from "./session/fleet-worker.ts";
+
+const SIGNAL_EXITS = { SIGINT: 130, SIGTERM: 143 } as const;
+
+const program = new Command("worker")
+  .description("One member of a simclr-fleet cluster: trains what the coordinator assigns to it.")
+  .version(SOFTWARE_VERSION)
+  .exitOverride();
+
+program
+  .command("start")
+  .description("join a coordinator and work until told to stop")
+  .option("--coordinator <host:port>", "address of the coordinator", "127.0.0.1:50051")
+  .option("--engine <name>", "auto, tfjs, tfjs:node-gpu, tfjs:node or tfjs:wasm", "auto")
+  .option("--threads <n>", "compute threads", "1")
+  .option("--loader-threads <n>", "threads that decode images", String(DEFAULT_LOADER_THREADS))
+  .option("--work-dir <dir>", "checkpoints and results; shared by all workers", "work_dirs")
+  .option("--host <address>", "interface to listen on for peers", "127.0.0.1")
+  .option("--peer-port <port>", "port for peers; 0 takes a free one", "0")
+  .option("--advertise <host:port>", "address that peers are told, where it differs")
+  .option("--http-port <port>", "serve /metrics and /healthz on this port")
+  .option("--join-token <secret>", "cluster secret (or SIMCLR_JOIN_TOKEN)")
+  .option("--name <name>", "name for people; host and process id by default")
+  .option("--connect-timeout <seconds>", "patience with the first connection", "10")
+  .option("--reconnect-timeout <seconds>", "patience with a coordinator that went away", "300")
+  .option("--collective-timeout <seconds>", "patience with a rank that does not answer", "120")
+  .option("--log-level <level>", "trace, debug, info, warn, error or silent", "info")
+  .action(start);
+
+try {
+  await program.parseAsync();
+} catch (thrown) {
+  process.exitCode = explain(thrown);
+}
+
+async function start(options: Record<string, unknown>): Promise<void> {
+  const joinToken = options["joinToken"] ?? process.env["SIMCLR_JOIN_TOKEN"] ?? "";
+  const config = parseWorkerConfig({ ...options, joinToken });
+  const log = openLog({ level: String(options["logLevel"]), process: "worker" });
+  // TensorFlow reads it when it loads; its start-up chatter would drown the log.
+  process.env["TF_CPP_MIN_LOG_LEVEL"] ??= "2";
+  const worker = await FleetWorker.start(config, log);
+  let signals = 0;
+  for (const [signal, exit] of Object.entries(SIGNAL_EXITS)) {
+    process.on(signal, () => {
+      signals += 1;
+      if (signals > 1) process.exit(exit);
+      log.info({ signal }, "shutting down");
+      worker.shutDown(`the worker received ${signal}`).then(
+        () => process.exit(exit),
+        () => process.exit(exit),
+      );
+    });
+  }
+  await worker.ended;
+}
+
+function explain(thrown: unknown): number {
+  // Commander has already printed its own message, and help is not an error.
+  if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? 0 : 2;
+  const error = FleetError.from(thrown);
+  const text =
+    error.code === "UNEXPECTED" && thrown instanceof Error ? thrown.stack : error.message;
+  process.stderr.write(`error: ${text}\n`);
+  return error.exit;
+}

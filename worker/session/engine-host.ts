@@ -1,0 +1,101 @@
+/** The engine thread, seen from the main thread. */
+
+import { once } from "node:events";
+import type { Worker } from "node:worker_threads";
+import { FleetError } from "../../proto/errors.ts";
+import type { EngineThreadData } from "../train/engine-thread.ts";
+import {
+  CONTROL_STOP,
+  type EngineThreadMessage,
+  type StageJob,
+  type StageResult,
+} from "../train/stage-job.ts";
+import { startThread } from "./threads.ts";
+
+/** How a stage ended on this rank. */
+export type StageOutcome =
+  | { readonly type: "finished"; readonly step: number; readonly result: StageResult | undefined }
+  | {
+      readonly type: "stopped";
+      readonly step: number;
+      readonly checkpointStep: number | undefined;
+      readonly error: FleetError;
+    };
+
+export type StageEvent = Exclude<
+  EngineThreadMessage,
+  { readonly type: "ready" | "unavailable" | "finished" | "stopped" }
+>;
+
+export class EngineHost {
+  readonly name: string;
+  readonly device: string;
+  /** Which engine was taken and why others were not. */
+  readonly notes: readonly string[];
+  readonly #thread: Worker;
+  /** Rejects when the thread dies, which only a defect or a crash of native code brings about. */
+  readonly died: Promise<never>;
+
+  private constructor(
+    thread: Worker,
+    died: Promise<never>,
+    ready: Extract<EngineThreadMessage, { type: "ready" }>,
+  ) {
+    this.#thread = thread;
+    this.died = died;
+    this.name = ready.name;
+    this.device = ready.device;
+    this.notes = ready.notes;
+  }
+
+  /** @throws {FleetError} ENGINE_UNAVAILABLE, USAGE */
+  static async start(options: EngineThreadData): Promise<EngineHost> {
+    const thread = startThread("../train/engine-thread", import.meta.url, options);
+    const died = new Promise<never>((_, reject) => {
+      thread.once("error", (error) => reject(FleetError.from(error)));
+      thread.once("exit", (code) =>
+        reject(new FleetError("UNEXPECTED", `the engine thread ended with code ${code}`)),
+      );
+    });
+    // Whoever waits on `died` sees the rejection; without a waiter it must not end the process.
+    died.catch(() => {});
+    const [message] = (await Promise.race([once(thread, "message"), died])) as [
+      EngineThreadMessage,
+    ];
+    if (message.type === "ready") return new EngineHost(thread, died, message);
+    await thread.terminate();
+    if (message.type === "unavailable") throw FleetError.fromPlain(message.error);
+    throw new FleetError("UNEXPECTED", `the engine thread opened with ${message.type}`);
+  }
+
+  /** Runs one stage; resolves when the thread is free again. */
+  async run(job: StageJob, onEvent: (event: StageEvent) => void): Promise<StageOutcome> {
+    const thread = this.#thread;
+    const ended = new Promise<StageOutcome>((resolve) => {
+      const listen = (message: EngineThreadMessage): void => {
+        if (message.type === "finished" || message.type === "stopped") {
+          thread.off("message", listen);
+          resolve(
+            message.type === "finished"
+              ? message
+              : { ...message, error: FleetError.fromPlain(message.error) },
+          );
+        } else if (message.type !== "ready" && message.type !== "unavailable") {
+          onEvent(message);
+        }
+      };
+      thread.on("message", listen);
+    });
+    thread.postMessage({ type: "run", job }, job.group ? [job.group.port] : []);
+    return Promise.race([ended, this.died]);
+  }
+
+  /** Asks a running stage to stop at its next step boundary. */
+  stop(job: StageJob): void {
+    Atomics.store(job.control, CONTROL_STOP, 1);
+  }
+
+  async close(): Promise<void> {
+    await this.#thread.terminate();
+  }
+}

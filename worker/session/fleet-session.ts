@@ -1,0 +1,197 @@
+/**
+ * This worker's membership of the fleet: one bidirectional call to the coordinator, kept alive with
+ * heartbeats and opened again with backoff when it breaks. Training does not stop for that.
+ *
+ *   connecting --welcome--> joined --call ends--> reconnecting --welcome--> joined
+ *        |                                             |
+ *        +---- connect timeout / refused -> lost <-----+ reconnect timeout / refused
+ */
+
+import { credentials, Metadata } from "@grpc/grpc-js";
+import { FleetError } from "../../proto/errors.ts";
+import {
+  type Assignment,
+  type CoordinatorMessage,
+  FleetServiceClient,
+  type Register,
+  type Running,
+  type Welcome,
+  type WorkerMessage,
+} from "../../proto/gen/coordinator.ts";
+import { fromServiceError } from "../../proto/grpc-errors.ts";
+import type { Log } from "../../proto/log.ts";
+
+export interface FleetSessionOptions {
+  /** HOST:PORT of the coordinator. */
+  readonly coordinator: string;
+  readonly register: Omit<Register, "running">;
+  /** How long the first connection may take. */
+  readonly connectTimeoutMs: number;
+  /** How long a lost coordinator may stay away. */
+  readonly reconnectTimeoutMs: number;
+  readonly running: () => Running | undefined;
+  readonly onAssignment: (assignment: Assignment) => void;
+  readonly onAbort: (abort: { experimentId: string; generation: number; because: string }) => void;
+  readonly onDismiss: (because: string) => void;
+  /** The membership has ended for good. */
+  readonly onLost: (error: FleetError) => void;
+  readonly log: Log;
+}
+
+export type WorkerReport = NonNullable<WorkerMessage["message"]>;
+
+const RETRY_FIRST_MS = 100;
+const RETRY_MAX_MS = 5_000;
+/** Reports held back while the coordinator is away; progress reports are not kept. */
+const BACKLOG_MAX = 100;
+const KEEPALIVE_MS = 2_000;
+const KEEPALIVE_TIMEOUT_MS = 1_000;
+
+type Call = ReturnType<FleetServiceClient["session"]>;
+
+export class FleetSession {
+  readonly #options: FleetSessionOptions;
+  readonly #client: FleetServiceClient;
+  readonly #backlog: WorkerReport[] = [];
+  #call: Call | undefined;
+  #isJoined = false;
+  #hasJoinedBefore = false;
+  #isClosed = false;
+  #awaySinceMs = performance.now();
+  #retryMs = RETRY_FIRST_MS;
+  #heartbeat: NodeJS.Timeout | undefined;
+  #retry: NodeJS.Timeout | undefined;
+  #lastError = new FleetError("COORDINATOR_UNREACHABLE", "not connected yet");
+
+  constructor(options: FleetSessionOptions) {
+    this.#options = options;
+    this.#client = new FleetServiceClient(options.coordinator, credentials.createInsecure(), {
+      "grpc.keepalive_time_ms": KEEPALIVE_MS,
+      "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
+      "grpc.keepalive_permit_without_calls": 1,
+      "grpc.initial_reconnect_backoff_ms": RETRY_FIRST_MS,
+      "grpc.max_reconnect_backoff_ms": RETRY_MAX_MS,
+    });
+    this.#open();
+  }
+
+  /** Sends a report now, or keeps it until the coordinator is back. */
+  send(report: WorkerReport): void {
+    if (this.#isJoined && this.#call) {
+      this.#call.write({ message: report });
+      return;
+    }
+    if (report.$case === "progress" || this.#backlog.length >= BACKLOG_MAX) return;
+    this.#backlog.push(report);
+  }
+
+  /** Leaves the fleet: everything sent so far is delivered first. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#stopTimers();
+    const call = this.#call;
+    if (call && this.#isJoined) {
+      // A coordinator that does not answer must not keep the worker from leaving.
+      await new Promise<void>((resolve) => {
+        const giveUp = setTimeout(resolve, 2_000);
+        call.once("status", () => {
+          clearTimeout(giveUp);
+          resolve();
+        });
+        call.end();
+      });
+    }
+    call?.cancel();
+    this.#client.close();
+  }
+
+  #open(): void {
+    const { register, running, log } = this.#options;
+    const call = this.#client.session(new Metadata());
+    this.#call = call;
+    call.on("data", (message: CoordinatorMessage) => this.#receive(call, message));
+    call.on("error", (error) => {
+      this.#lastError = fromServiceError(error, this.#options.coordinator);
+    });
+    call.on("end", () => call.end());
+    call.on("status", (status) => {
+      log.debug({ code: status.code, details: status.details }, "session ended");
+      this.#leave(call);
+    });
+    const present = running();
+    call.write({
+      message: {
+        $case: "register",
+        value: { ...register, running: present },
+      },
+    });
+  }
+
+  #receive(call: Call, { message }: CoordinatorMessage): void {
+    if (call !== this.#call || !message) return;
+    switch (message.$case) {
+      case "welcome":
+        this.#join(message.value);
+        return;
+      case "assignment":
+        this.#options.onAssignment(message.value);
+        return;
+      case "abort":
+        this.#options.onAbort(message.value);
+        return;
+      case "dismiss":
+        this.#options.onDismiss(message.value.because);
+        return;
+    }
+  }
+
+  #join(welcome: Welcome): void {
+    this.#isJoined = true;
+    this.#hasJoinedBefore = true;
+    this.#retryMs = RETRY_FIRST_MS;
+    this.#options.log.info({ coordinator: this.#options.coordinator }, "joined the fleet");
+    for (const report of this.#backlog.splice(0)) this.send(report);
+    this.#beat();
+    this.#heartbeat = setInterval(() => this.#beat(), welcome.heartbeatIntervalMs);
+  }
+
+  #beat(): void {
+    const running = this.#options.running();
+    this.send({
+      $case: "heartbeat",
+      value: { running, rssBytes: process.memoryUsage.rss() },
+    });
+  }
+
+  #leave(call: Call): void {
+    if (call !== this.#call || this.#isClosed) return;
+    if (this.#isJoined) {
+      this.#awaySinceMs = performance.now();
+      this.#lastError = new FleetError(
+        "COORDINATOR_UNREACHABLE",
+        `the coordinator at ${this.#options.coordinator} went away`,
+      );
+      this.#options.log.warn({ coordinator: this.#options.coordinator }, "coordinator went away");
+    }
+    this.#isJoined = false;
+    this.#call = undefined;
+    this.#stopTimers();
+    const { connectTimeoutMs, reconnectTimeoutMs } = this.#options;
+    const patienceMs = this.#hasJoinedBefore ? reconnectTimeoutMs : connectTimeoutMs;
+    const isHopeless = this.#lastError.remedy !== "retry";
+    if (isHopeless || performance.now() - this.#awaySinceMs >= patienceMs) {
+      this.#isClosed = true;
+      this.#client.close();
+      this.#options.onLost(this.#lastError);
+      return;
+    }
+    this.#retry = setTimeout(() => this.#open(), this.#retryMs);
+    this.#retryMs = Math.min(2 * this.#retryMs, RETRY_MAX_MS);
+  }
+
+  #stopTimers(): void {
+    clearInterval(this.#heartbeat);
+    clearTimeout(this.#retry);
+  }
+}

@@ -1,0 +1,292 @@
+/**
+ * A worker process: engine thread, peer server and fleet session put together, one assignment at a
+ * time.
+ */
+
+import { randomUUID } from "node:crypto";
+import { hostname } from "node:os";
+import { FleetError } from "../../proto/errors.ts";
+import type { Abort, Assignment, Running } from "../../proto/gen/coordinator.ts";
+import type { Log } from "../../proto/log.ts";
+import { PROTOCOL_VERSION, SOFTWARE_VERSION } from "../../proto/version.ts";
+import type { PeerGroup } from "../collective/peer-group.ts";
+import { type PeerServer, startPeerServer } from "../collective/peer-server.ts";
+import type { WorkerConfig } from "../config.ts";
+import { EngineHost, type StageEvent, type StageOutcome } from "./engine-host.ts";
+import { FleetSession } from "./fleet-session.ts";
+import { startHttpServer, type WorkerHttp } from "./http-server.ts";
+import { ProgressReporter } from "./progress-reporter.ts";
+import { StageRunner } from "./stage-runner.ts";
+import { WorkerMetrics } from "./worker-metrics.ts";
+
+interface ActiveStage {
+  readonly assignment: Assignment;
+  readonly runner: StageRunner;
+  step: number;
+}
+
+interface Parts {
+  readonly engine: EngineHost;
+  readonly server: PeerServer;
+  readonly metrics: WorkerMetrics;
+  readonly http: WorkerHttp | undefined;
+}
+
+export class FleetWorker {
+  readonly #config: WorkerConfig;
+  readonly #log: Log;
+  readonly #parts: Parts;
+  readonly #session: FleetSession;
+  readonly #ended = openEnd();
+  #active: ActiveStage | undefined;
+  #activeDone: Promise<void> = Promise.resolve();
+  #leaving: Promise<void> | undefined;
+
+  private constructor(config: WorkerConfig, log: Log, parts: Parts) {
+    this.#config = config;
+    this.#log = log;
+    this.#parts = parts;
+    this.#session = this.#openSession();
+    parts.engine.died.catch((thrown) => this.#end(FleetError.from(thrown)));
+    // Whoever awaits `ended` sees a rejection; it must not count as unhandled before that.
+    this.#ended.promise.catch(() => {});
+  }
+
+  /** @throws {FleetError} ENGINE_UNAVAILABLE, PORT_IN_USE, USAGE */
+  static async start(config: WorkerConfig, log: Log): Promise<FleetWorker> {
+    const engine = await EngineHost.start({ engine: config.engine, threads: config.threads });
+    for (const note of engine.notes) log.info({ engine: engine.name }, note);
+    const { host, httpPort, peerPort, joinToken } = config;
+    const server = await startPeerServer({ host, port: peerPort, joinToken });
+    const metrics = new WorkerMetrics(engine.name, engine.device);
+    const { registry } = metrics;
+    const http =
+      httpPort === undefined
+        ? undefined
+        : await startHttpServer({ host, port: httpPort, registry });
+    if (http) log.info({ port: http.port }, "metrics are served");
+    return new FleetWorker(config, log, { engine, server, metrics, http });
+  }
+
+  /** Resolves when the worker was dismissed; rejects when it can be of no more use. */
+  get ended(): Promise<void> {
+    return this.#ended.promise;
+  }
+
+  /** Stops what runs at its next step boundary, reports it and leaves the fleet. */
+  shutDown(because: string): Promise<void> {
+    this.#leaving ??= this.#leave(because);
+    return this.#leaving;
+  }
+
+  async #leave(because: string): Promise<void> {
+    const { engine, server, http } = this.#parts;
+    this.#active?.runner.stop(because);
+    await this.#activeDone;
+    await this.#session.close();
+    await Promise.all([server.close(), http?.close(), engine.close()]);
+  }
+
+  /** Leaves for a reason that people have to hear of. */
+  #end(error: FleetError): void {
+    if (this.#leaving) return;
+    const settle = (): void => this.#ended.reject(error);
+    this.shutDown(error.message).then(settle, settle);
+  }
+
+  #openSession(): FleetSession {
+    const { coordinator, connectTimeoutMs, reconnectTimeoutMs, threads } = this.#config;
+    const { engine, server } = this.#parts;
+    return new FleetSession({
+      coordinator,
+      connectTimeoutMs,
+      reconnectTimeoutMs,
+      log: this.#log,
+      register: {
+        protocolVersion: PROTOCOL_VERSION,
+        softwareVersion: SOFTWARE_VERSION,
+        workerId: randomUUID(),
+        name: this.#config.name ?? `${hostname()}:${process.pid}`,
+        peerAddress: this.#config.advertise ?? server.address,
+        engine: engine.name,
+        device: engine.device,
+        threads,
+        joinToken: this.#config.joinToken,
+      },
+      running: () => (this.#active ? runningOf(this.#active) : undefined),
+      onAssignment: (assignment) => this.#take(assignment),
+      onAbort: (abort) => this.#stopIfCurrent(abort),
+      onDismiss: (because) => {
+        const { resolve, reject } = this.#ended;
+        this.shutDown(`dismissed by the coordinator: ${because}`).then(resolve, reject);
+      },
+      onLost: (error) => this.#end(error),
+    });
+  }
+
+  #stopIfCurrent(abort: Pick<Abort, "experimentId" | "generation" | "because">): void {
+    const active = this.#active;
+    if (active?.assignment.experimentId !== abort.experimentId) return;
+    if (active.assignment.generation === abort.generation) active.runner.stop(abort.because);
+  }
+
+  #take(assignment: Assignment): void {
+    if (this.#active || this.#leaving) {
+      const because = this.#active ? "the worker is busy" : "the worker is leaving";
+      this.#reportStopped(assignment, { step: 0, because });
+      return;
+    }
+    const { engine, server } = this.#parts;
+    let runner: StageRunner;
+    try {
+      runner = new StageRunner(assignment, { ...this.#config, engine, server, log: this.#log });
+    } catch (thrown) {
+      this.#reportFailure(assignment, { step: 0, error: FleetError.from(thrown) });
+      return;
+    }
+    this.#active = { assignment, runner, step: 0 };
+    this.#activeDone = this.#runStage(this.#active);
+  }
+
+  async #runStage(stage: ActiveStage): Promise<void> {
+    const { assignment, runner } = stage;
+    const { rank, peers, experimentId: experiment, generation } = assignment;
+    const { metrics } = this.#parts;
+    this.#log.info({ experiment, generation, rank, worldSize: peers.length }, "assigned");
+    const reporter = new StageReporter(stage, metrics, (progress) =>
+      this.#session.send({ $case: "progress", value: progress }),
+    );
+    metrics.begin({ experiment, stage: runner.stage, rank });
+    const outcome = await runner.run(reporter);
+    reporter.flushGroup();
+    metrics.end();
+    this.#active = undefined;
+    this.#report(assignment, outcome);
+  }
+
+  #report(assignment: Assignment, outcome: StageOutcome): void {
+    if (outcome.type === "stopped") {
+      this.#reportFailure(assignment, outcome);
+      return;
+    }
+    const { experimentId: experiment, generation, rank } = assignment;
+    this.#log.info({ experiment, generation, rank, step: outcome.step }, "stage finished");
+    const resultJson = outcome.result ? JSON.stringify(outcome.result) : "";
+    this.#session.send({ $case: "result", value: { ...fencing(assignment), resultJson } });
+  }
+
+  #reportFailure(
+    assignment: Assignment,
+    stopped: {
+      readonly step: number;
+      readonly error: FleetError;
+      readonly checkpointStep?: number | undefined;
+    },
+  ): void {
+    const { experimentId: experiment, generation, rank } = assignment;
+    const { step, checkpointStep } = stopped;
+    const { code, message } = stopped.error;
+    this.#log.warn({ experiment, generation, rank, step, code, reason: message }, "stage stopped");
+    if (code !== "GENERATION_ABORTED") {
+      const value = { ...fencing(assignment), code, message, unixMs: Date.now(), step };
+      this.#session.send({ $case: "failure", value });
+    }
+    this.#reportStopped(assignment, { step, because: message, checkpointStep });
+  }
+
+  #reportStopped(
+    assignment: Assignment,
+    report: {
+      readonly step: number;
+      readonly because: string;
+      readonly checkpointStep?: number | undefined;
+    },
+  ): void {
+    const value = { ...fencing(assignment), checkpointStep: undefined, ...report };
+    this.#session.send({ $case: "stopped", value });
+  }
+}
+
+/** Passes on what a running stage tells: to metrics, and from rank 0 to the coordinator. */
+class StageReporter {
+  readonly #stage: ActiveStage;
+  readonly #metrics: WorkerMetrics;
+  readonly #progress: ProgressReporter | undefined;
+  #group: PeerGroup | undefined;
+  #reduced = { allReduces: 0, allReduceBytes: 0, allReduceSeconds: 0 };
+
+  constructor(
+    stage: ActiveStage,
+    metrics: WorkerMetrics,
+    send: ConstructorParameters<typeof ProgressReporter>[1],
+  ) {
+    this.#stage = stage;
+    this.#metrics = metrics;
+    const { experimentId, generation, peers, rank, stage: wireStage } = stage.assignment;
+    const reported = { experimentId, generation, stage: wireStage, worldSize: peers.length };
+    this.#progress = rank === 0 ? new ProgressReporter(reported, send) : undefined;
+  }
+
+  onGroup = (group: PeerGroup): void => {
+    this.#group = group;
+  };
+
+  onSkipped = (): void => {
+    this.#metrics.skippedImage();
+    this.#progress?.skippedImage();
+  };
+
+  onEvent = (event: StageEvent): void => {
+    const nowMs = performance.now();
+    switch (event.type) {
+      case "running":
+      case "warning":
+        return;
+      case "step":
+        this.#stage.step = event.report.step;
+        this.#metrics.step(event.report);
+        this.flushGroup();
+        this.#progress?.step(event.report, nowMs);
+        return;
+      case "validated":
+        this.#progress?.validated(event, nowMs);
+        return;
+      case "checkpoint":
+        this.#metrics.checkpoint(event.step, event.seconds);
+        this.#progress?.checkpoint(event.step, nowMs);
+        return;
+    }
+  };
+
+  /** Books what the group has reduced since the last call. */
+  flushGroup(): void {
+    if (!this.#group) return;
+    const now = this.#group.stats();
+    this.#metrics.reduced({
+      allReduces: now.allReduces - this.#reduced.allReduces,
+      allReduceBytes: now.allReduceBytes - this.#reduced.allReduceBytes,
+      allReduceSeconds: now.allReduceSeconds - this.#reduced.allReduceSeconds,
+    });
+    this.#reduced = now;
+  }
+}
+
+function fencing({ experimentId, stage, generation, rank }: Assignment) {
+  return { experimentId, stage, generation, rank };
+}
+
+function runningOf({ assignment, step }: ActiveStage): Running {
+  const { experimentId, stage, generation } = assignment;
+  return { experimentId, stage, generation, step };
+}
+
+/** `Promise.withResolvers`, which Node 20 does not have. */
+function openEnd() {
+  let resolve!: () => void;
+  let reject!: (error: FleetError) => void;
+  const promise = new Promise<void>((onResolve, onReject) => {
+    resolve = onResolve;
+    reject = onReject;
+  });
+  return { promise, resolve, reject };
+}

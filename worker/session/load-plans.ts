@@ -1,0 +1,38 @@
+/** What the loader threads are asked for, from a recipe and a rank's place in the gang. */
+
+import type { Recipe, StageName } from "../../proto/recipe.ts";
+import type { LoadPlan } from "../data/load-plan.ts";
+
+export interface Place {
+  readonly rank: number;
+  readonly worldSize: number;
+  readonly startStep: number;
+}
+
+export function trainPlan(recipe: Recipe, stage: StageName, place: Place): LoadPlan {
+  const { data, seed, pretrain, linear } = recipe;
+  const common = { ...place, seed, imageSize: data.imageSize, skipLimit: data.skipLimit };
+  if (stage === "pretrain") {
+    const { batchPerWorker, epochs, dropLast, augmentation } = pretrain;
+    return { ...common, kind: "pretrain", batchPerWorker, epochs, dropLast, augmentation };
+  }
+  const { batchPerWorker, epochs, dropLast, crop, flip } = linear;
+  return { ...common, kind: "linear", batchPerWorker, epochs, dropLast, crop, flip };
+}
+
+/** As many passes as the stage will still validate. */
+export function validationPlan(recipe: Recipe, place: Place): LoadPlan {
+  const { data, seed, linear } = recipe;
+  const { batchPerWorker, resizeEdge, everyEpochs } = linear.validation;
+  return {
+    rank: place.rank,
+    worldSize: place.worldSize,
+    seed,
+    imageSize: data.imageSize,
+    skipLimit: data.skipLimit,
+    kind: "validation",
+    batchPerWorker,
+    resizeEdge,
+    passes: Math.ceil(linear.epochs / everyEpochs) + 1,
+  };
+}

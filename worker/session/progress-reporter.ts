@@ -1,0 +1,78 @@
+/** Turns the steps of rank 0 into progress reports for the coordinator, at a bounded rate. */
+
+import type { Progress, Stage } from "../../proto/gen/coordinator.ts";
+import type { StepReport } from "../train/stage-job.ts";
+
+const INTERVAL_MS = 500;
+/** Weight of the newest step in the running mean of the step time. */
+const SMOOTHING = 0.1;
+
+export interface ReportedStage {
+  readonly experimentId: string;
+  readonly stage: Stage;
+  readonly generation: number;
+  readonly worldSize: number;
+}
+
+export class ProgressReporter {
+  readonly #stage: ReportedStage;
+  readonly #send: (progress: Progress) => void;
+  #lastMs = Number.NEGATIVE_INFINITY;
+  #stepSeconds: number | undefined;
+  #lastReport: StepReport | undefined;
+  #accuracy: { readonly top1: number; readonly top5: number } | undefined;
+  #skipped = 0;
+  #checkpointStep: number | undefined;
+
+  constructor(stage: ReportedStage, send: (progress: Progress) => void) {
+    this.#stage = stage;
+    this.#send = send;
+  }
+
+  step(report: StepReport, nowMs: number): void {
+    this.#lastReport = report;
+    this.#stepSeconds =
+      this.#stepSeconds === undefined
+        ? report.stepSeconds
+        : this.#stepSeconds + SMOOTHING * (report.stepSeconds - this.#stepSeconds);
+    if (report.epochEnded || nowMs - this.#lastMs >= INTERVAL_MS) this.#report(nowMs);
+  }
+
+  validated(accuracy: { readonly top1: number; readonly top5: number }, nowMs: number): void {
+    this.#accuracy = accuracy;
+    this.#report(nowMs);
+  }
+
+  checkpoint(step: number, nowMs: number): void {
+    this.#checkpointStep = step;
+    this.#report(nowMs);
+  }
+
+  skippedImage(): void {
+    this.#skipped += 1;
+  }
+
+  #report(nowMs: number): void {
+    const report = this.#lastReport;
+    if (!report || !this.#stepSeconds) return;
+    this.#lastMs = nowMs;
+    const { experimentId, stage, generation, worldSize } = this.#stage;
+    this.#send({
+      experimentId,
+      stage,
+      generation,
+      step: report.step,
+      stepsTotal: report.stepsTotal,
+      epoch: report.epoch,
+      epochsTotal: report.epochsTotal,
+      loss: report.loss,
+      lr: report.lr,
+      imagesPerSecond: (report.images * worldSize) / this.#stepSeconds,
+      etaSeconds: (report.stepsTotal - report.step) * this.#stepSeconds,
+      top1: this.#accuracy?.top1,
+      top5: this.#accuracy?.top5,
+      skippedImages: this.#skipped,
+      checkpointStep: this.#checkpointStep,
+    });
+  }
+}

@@ -1,0 +1,103 @@
+/** Prometheus metrics of a worker, names `simclr_worker_*`, base units. */
+
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { SOFTWARE_VERSION } from "../../proto/version.ts";
+import type { GroupStats } from "../collective/peer-group.ts";
+import { PHASES, type StepReport } from "../train/stage-job.ts";
+
+/** From a wasm demo step to a large GPU step. */
+const STEP_BUCKETS_S = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+
+export interface StageLabels {
+  readonly experiment: string;
+  readonly stage: string;
+  readonly rank: number;
+}
+
+export class WorkerMetrics {
+  readonly registry = new Registry();
+  readonly #step = this.#histogram("step_seconds", "Duration of a training step.", []);
+  readonly #phase = this.#histogram("step_phase_seconds", "Duration of a step's phase.", ["phase"]);
+  readonly #images = this.#counter("images_total", "Source images trained on.");
+  readonly #skipped = this.#counter("skipped_images_total", "Images that could not be read.");
+  readonly #reducedBytes = this.#counter("allreduce_bytes_total", "Bytes put into all-reduces.");
+  readonly #reduceSeconds = this.#counter("allreduce_seconds_total", "Time all-reduces ran for.");
+  readonly #loss = this.#gauge("loss", "Loss of the last step.");
+  readonly #lr = this.#gauge("learning_rate", "Learning rate of the last step.");
+  readonly #currentStep = this.#gauge("step", "Last finished step.");
+  readonly #checkpoint = this.#gauge("checkpoint_step", "Step of the newest checkpoint.");
+  readonly #checkpointSeconds = this.#gauge("checkpoint_seconds", "Time the checkpoint took.");
+  #labels: Record<string, string> | undefined;
+
+  constructor(engine: string, device: string) {
+    collectDefaultMetrics({ register: this.registry });
+    new Gauge({
+      name: "simclr_worker_info",
+      help: "Constant 1; what this worker is.",
+      labelNames: ["version", "engine", "device"],
+      registers: [this.registry],
+    }).set({ version: SOFTWARE_VERSION, engine, device }, 1);
+  }
+
+  /** Series of one stage begin; those of the one before go. */
+  begin(labels: StageLabels): void {
+    this.end();
+    this.#labels = { ...labels, rank: String(labels.rank) };
+  }
+
+  end(): void {
+    this.#labels = undefined;
+    for (const metric of [this.#loss, this.#lr, this.#currentStep]) metric.reset();
+  }
+
+  step(report: StepReport): void {
+    const labels = this.#labels;
+    if (!labels) return;
+    this.#step.observe(labels, report.stepSeconds);
+    for (const phase of PHASES) {
+      this.#phase.observe({ ...labels, phase }, report.phaseSeconds[phase]);
+    }
+    this.#images.inc(labels, report.images);
+    this.#loss.set(labels, report.loss);
+    this.#lr.set(labels, report.lr);
+    this.#currentStep.set(labels, report.step);
+  }
+
+  skippedImage(): void {
+    if (this.#labels) this.#skipped.inc(this.#labels);
+  }
+
+  checkpoint(step: number, seconds: number): void {
+    if (!this.#labels) return;
+    this.#checkpoint.set(this.#labels, step);
+    this.#checkpointSeconds.set(this.#labels, seconds);
+  }
+
+  /** @param growth what the group's counters grew by since the last call */
+  reduced(growth: GroupStats): void {
+    if (!this.#labels) return;
+    this.#reducedBytes.inc(this.#labels, growth.allReduceBytes);
+    this.#reduceSeconds.inc(this.#labels, growth.allReduceSeconds);
+  }
+
+  #counter(name: string, help: string): Counter {
+    return new Counter({ ...this.#describe(name, help, []) });
+  }
+
+  #gauge(name: string, help: string): Gauge {
+    return new Gauge({ ...this.#describe(name, help, []) });
+  }
+
+  #histogram(name: string, help: string, labels: readonly string[]): Histogram {
+    return new Histogram({ ...this.#describe(name, help, labels), buckets: STEP_BUCKETS_S });
+  }
+
+  #describe(name: string, help: string, labels: readonly string[]) {
+    return {
+      name: `simclr_worker_${name}`,
+      help,
+      labelNames: ["experiment", "stage", "rank", ...labels],
+      registers: [this.registry],
+    };
+  }
+}

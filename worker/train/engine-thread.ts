@@ -1,0 +1,81 @@
+/**
+ * Entry of the engine thread: loads the engine, then runs one stage after the other. While a stage
+ * runs this thread is synchronous and blocks; only the shared control words reach it.
+ */
+
+import { parentPort, workerData } from "node:worker_threads";
+import { FleetError } from "../../proto/errors.ts";
+import { connectGroup } from "../collective/bridge.ts";
+import { soloGroup } from "../collective/process-group.ts";
+import { openBatches } from "../data/batch-reader.ts";
+import type { Engine } from "../engine/engine.ts";
+import { openEngine } from "../engine/open-engine.ts";
+import { linearEvaluation } from "./linear.ts";
+import { pretrain } from "./pretrain.ts";
+import type { StageContext } from "./stage-context.ts";
+import type { EngineThreadMessage, MainThreadMessage, StageJob, StageResult } from "./stage-job.ts";
+import { openStageLog, silentLog } from "./stage-log.ts";
+
+/** What the main thread starts this thread with. */
+export interface EngineThreadData {
+  readonly engine: string;
+  readonly threads: number;
+}
+
+const port = parentPort;
+if (port) await serve(workerData as EngineThreadData);
+
+async function serve(options: EngineThreadData): Promise<void> {
+  let engine: Engine;
+  try {
+    const opened = await openEngine(options.engine, { threads: options.threads });
+    engine = opened.engine;
+    send({ type: "ready", name: engine.name, device: engine.device, notes: opened.notes });
+  } catch (thrown) {
+    send({ type: "unavailable", error: FleetError.from(thrown).toPlain() });
+    return;
+  }
+  port?.on("message", (message: MainThreadMessage) => runStage(engine, message.job));
+}
+
+function send(message: EngineThreadMessage): void {
+  port?.postMessage(message);
+}
+
+function runStage(engine: Engine, job: StageJob): void {
+  const progress = { step: job.startStep, checkpointStep: undefined as number | undefined };
+  const track = (message: EngineThreadMessage): void => {
+    if (message.type === "step") progress.step = message.report.step;
+    if (message.type === "checkpoint") progress.checkpointStep = message.step;
+    send(message);
+  };
+  try {
+    const result = runRank(engine, job, track);
+    send({ type: "finished", step: progress.step, result });
+  } catch (thrown) {
+    const error = FleetError.from(thrown);
+    const detail =
+      error.code === "UNEXPECTED" && thrown instanceof Error ? thrown.stack : undefined;
+    const message = detail ?? error.message;
+    send({ type: "stopped", ...progress, error: { ...error.toPlain(), message } });
+  }
+}
+
+function runRank(
+  engine: Engine,
+  job: StageJob,
+  track: (message: EngineThreadMessage) => void,
+): StageResult | undefined {
+  const group = job.group ? connectGroup(job.group) : soloGroup;
+  const log = job.rank === 0 ? openStageLog(job.folder, job.startStep) : silentLog;
+  const context: StageContext = { job, group, log, send: track };
+  track({ type: "running" });
+  const train = openBatches(job.train);
+  const result = job.validation
+    ? linearEvaluation(engine, context, train, openBatches(job.validation))
+    : pretrain(engine, context, train);
+  if (result) log.writeResult(result);
+  // Nobody leaves before rank 0 has its result on disk.
+  group.barrier();
+  return result;
+}

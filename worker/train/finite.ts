@@ -1,0 +1,23 @@
+/** Stops a stage at the step in which its numbers went wrong. */
+
+import { FleetError } from "../../proto/errors.ts";
+
+/**
+ * @param where the rank that looked, the step counted from 1, and what was looked at with its verb
+ * @throws {FleetError} LOSS_NOT_FINITE when a value is NaN or infinite
+ */
+export function assertFiniteNumbers(
+  values: Float32Array,
+  where: { readonly rank: number; readonly step: number; readonly what: string },
+): void {
+  const { rank, step, what } = where;
+  for (const value of values) {
+    if (Number.isFinite(value)) continue;
+    const found = Number.isNaN(value) ? "NaN" : "infinite";
+    throw new FleetError(
+      "LOSS_NOT_FINITE",
+      `rank ${rank}: ${what} ${found} in step ${step}; lower the learning rate or check the data`,
+      { rank, step },
+    );
+  }
+}

@@ -1,0 +1,105 @@
+/**
+ * Gradients on their way to the other ranks.
+ *
+ * All gradients lie in one shared buffer, last parameters first, because backward produces them in
+ * that order. The buffer is cut into buckets of about `bucketBytes`; as soon as the last gradient of
+ * a bucket has been stored, its all-reduce starts while backward goes on.
+ */
+
+import assert from "node:assert/strict";
+import type { ProcessGroup, SharedFloats, Work } from "../collective/process-group.ts";
+import type { Engine, Tensor } from "../engine/engine.ts";
+
+interface Slot {
+  readonly bucket: number;
+  readonly gradient: SharedFloats;
+}
+
+interface Bucket {
+  readonly floats: SharedFloats;
+  readonly parameters: number;
+}
+
+export class GradientBuckets {
+  readonly #engine: Engine;
+  readonly #group: ProcessGroup;
+  readonly #slots: readonly Slot[];
+  readonly #buckets: readonly Bucket[];
+  #missing: number[] = [];
+  #works: Work[] = [];
+
+  /** @param sizes elements of each parameter, in the order of the model's parameters */
+  constructor(engine: Engine, group: ProcessGroup, sizes: readonly number[], bucketBytes: number) {
+    this.#engine = engine;
+    this.#group = group;
+    const layout = layOut(sizes, bucketBytes);
+    this.#slots = layout.slots;
+    this.#buckets = layout.buckets;
+    this.#reset();
+  }
+
+  /** Stores a gradient of this rank; starts the bucket's all-reduce when it is the last one in it. */
+  add(parameter: number, gradient: Tensor): void {
+    const slot = this.#slots[parameter];
+    assert.ok(slot, `there is no parameter ${parameter}`);
+    this.#engine.download(gradient, slot.gradient);
+    const missing = (this.#missing[slot.bucket] ?? 0) - 1;
+    assert.ok(missing >= 0, `parameter ${parameter} has a second gradient in one step`);
+    this.#missing[slot.bucket] = missing;
+    if (missing > 0) return;
+    const bucket = this.#buckets[slot.bucket];
+    assert.ok(bucket);
+    this.#works.push(this.#group.allReduce(bucket.floats));
+  }
+
+  /** Blocks until every gradient is the sum over all ranks, and opens the next step. */
+  finish(): void {
+    assert.ok(
+      this.#missing.every((missing) => missing === 0),
+      "backward left a parameter without gradient",
+    );
+    for (const work of this.#works) work.wait();
+    this.#reset();
+  }
+
+  /** The gradient of a parameter, valid after {@link finish} until the next {@link add}. */
+  gradient(parameter: number): SharedFloats {
+    const slot = this.#slots[parameter];
+    assert.ok(slot, `there is no parameter ${parameter}`);
+    return slot.gradient;
+  }
+
+  #reset(): void {
+    this.#missing = this.#buckets.map((bucket) => bucket.parameters);
+    this.#works = [];
+  }
+}
+
+function layOut(
+  sizes: readonly number[],
+  bucketBytes: number,
+): { readonly slots: readonly Slot[]; readonly buckets: readonly Bucket[] } {
+  const total = sizes.reduce((sum, size) => sum + size, 0);
+  const shared = new SharedArrayBuffer(total * Float32Array.BYTES_PER_ELEMENT);
+  const slots: Slot[] = [];
+  const buckets: Bucket[] = [];
+  let begin = 0;
+  let parameters = 0;
+  let at = 0;
+  const close = (): void => {
+    buckets.push({ floats: new Float32Array(shared, begin * 4, at - begin), parameters });
+    begin = at;
+    parameters = 0;
+  };
+  for (let parameter = sizes.length - 1; parameter >= 0; parameter--) {
+    const size = sizes[parameter]!;
+    slots[parameter] = {
+      bucket: buckets.length,
+      gradient: new Float32Array(shared, at * 4, size),
+    };
+    at += size;
+    parameters += 1;
+    if ((at - begin) * 4 >= bucketBytes || parameter === 0) close();
+  }
+  return { slots, buckets };
+}
