@@ -8,6 +8,7 @@
 
 import { z } from "zod";
 import { FleetError } from "./errors.ts";
+import { knownKeys, nearestKey } from "./recipe-keys.ts";
 
 const count = z.int().positive();
 const fraction = z.number().min(0).max(1);
@@ -19,7 +20,7 @@ const range = z.tuple([positive, positive]).refine(([low, high]) => low <= high,
 });
 
 const modelSchema = z.strictObject({
-  depth: z.union([z.literal(18), z.literal(34), z.literal(50), z.literal(101)]),
+  depth: z.literal([18, 34, 50, 101]),
   width: positive
     .default(1)
     .describe("Multiplies the channels of every layer; 0.25 and 4 are fine."),
@@ -244,6 +245,12 @@ export type ScheduleRecipe = PretrainRecipe["schedule"];
 export type AugmentationRecipe = PretrainRecipe["augmentation"];
 export type StageName = Recipe["stages"][number];
 
+/** The dotted path of every key that a recipe may have. */
+export const RECIPE_KEYS: readonly string[] = knownKeys(recipeSchema);
+
+/** Says where a key of the input stands, e.g. "line 7"; undefined where that is not known. */
+export type Locate = (path: readonly PropertyKey[]) => string | undefined;
+
 /**
  * Checks a recipe from outside and fills in its defaults.
  *
@@ -251,18 +258,29 @@ export type StageName = Recipe["stages"][number];
  *
  * @throws {FleetError} RECIPE_INVALID
  */
-export function parseRecipe(input: unknown): Recipe {
+export function parseRecipe(input: unknown, locate: Locate = () => undefined): Recipe {
   const parsed = recipeSchema.safeParse(input);
   if (parsed.success) return parsed.data;
 
   const problems = parsed.error.issues.flatMap((issue) => {
-    const at = issue.path.join(".");
-    if (issue.code === "unrecognized_keys") {
-      return issue.keys.map((key) => `${at ? `${at}.` : ""}${key}: unknown key`);
-    }
-    return [`${at || "recipe"}: ${issue.message}`];
+    if (issue.code !== "unrecognized_keys") return [describe(issue.path, issue.message, locate)];
+    return issue.keys.map((key) => {
+      const path = [...issue.path, key];
+      return describe(path, `unknown key${didYouMean(path.join("."))}`, locate);
+    });
   });
   throw new FleetError("RECIPE_INVALID", `recipe is invalid: ${problems.join("; ")}`, {
     problems: problems.length,
   });
+}
+
+function describe(path: readonly PropertyKey[], message: string, locate: Locate): string {
+  const where = locate(path);
+  return `${path.join(".") || "recipe"}${where ? ` (${where})` : ""}: ${message}`;
+}
+
+/** A hint to the nearest known key, to end an error message with; empty when none is near. */
+export function didYouMean(path: string): string {
+  const nearest = nearestKey(path, RECIPE_KEYS);
+  return nearest === undefined ? "" : ` (nearest: ${nearest})`;
 }

@@ -1,0 +1,34 @@
+/** The times and sizes that coordinator and worker have to agree on, each with its reason. */
+
+import { PROTOCOL_VERSION } from "./version.ts";
+
+/** How often a worker says that it lives, and how far it is. */
+export const HEARTBEAT_INTERVAL_MS = 1_000;
+
+/** Without a heartbeat for this long a worker is lost: four in a row may go missing. */
+export const LEASE_MS = 5 * HEARTBEAT_INTERVAL_MS;
+
+/** A gang's members must have found one another within this time; loading an engine is part of it. */
+export const FORMATION_TIMEOUT_MS = 120_000;
+
+/** A message that cannot be sent or read within this time counts as lost. */
+export const CALL_TIMEOUT_MS = 10_000;
+
+/**
+ * grpc-js sends no keepalive by default, and then never notices a peer that was stopped or unplugged;
+ * with these it does within 3 s. For clients and servers alike.
+ */
+export const KEEPALIVE_OPTIONS = {
+  "grpc.keepalive_time_ms": 2_000,
+  "grpc.keepalive_timeout_ms": 1_000,
+  "grpc.keepalive_permit_without_calls": 1,
+} as const;
+
+/** Metadata key with the sender's PROTOCOL_VERSION; operators' calls have no field for it. */
+export const VERSION_METADATA_KEY = "simclr-protocol-version";
+
+/** Texts for people are cut at this length on their way over the network. */
+export const TEXT_LENGTH_MAX = 2_000;
+
+/** Value of VERSION_METADATA_KEY that this build sends and accepts. */
+export const VERSION_METADATA_VALUE = String(PROTOCOL_VERSION);
