@@ -89,7 +89,7 @@ export class FleetWorker {
 
   /** Leaves for a reason that people have to hear of. */
   #end(error: FleetError): void {
-    if (this.#leaving) return;
+    if (this.#leaving !== undefined) return;
     const settle = (): void => this.#ended.reject(error);
     this.shutDown(error.message).then(settle, settle);
   }
@@ -131,7 +131,7 @@ export class FleetWorker {
   }
 
   #take(assignment: Assignment): void {
-    if (this.#active || this.#leaving) {
+    if (this.#active || this.#leaving !== undefined) {
       const because = this.#active ? "the worker is busy" : "the worker is leaving";
       this.#reportStopped(assignment, { step: 0, because });
       return;

@@ -10,7 +10,6 @@ import { elementCount } from "../../proto/model/model-plan.ts";
 import { type Checkpoint, readCheckpoint } from "../checkpoint/checkpoint-store.ts";
 import type { SharedFloats } from "../collective/process-group.ts";
 import type { Batch, BatchReader } from "../data/batch-reader.ts";
-import { stepsPerEpoch } from "../data/sampler.ts";
 import type { Engine } from "../engine/engine.ts";
 import { initialState } from "../model/initial-state.ts";
 import { LinearModel } from "../model/linear-model.ts";
@@ -20,7 +19,10 @@ import { updateOptions } from "../optim/update-options.ts";
 import { assertFiniteNumbers } from "./finite.ts";
 import {
   CheckpointWriter,
+  epochSteps,
+  naming,
   PhaseClock,
+  restoreCheckpoint,
   type StageContext,
   throwIfStopped,
 } from "./stage-context.ts";
@@ -60,12 +62,7 @@ class LinearEvaluation {
     this.#engine = engine;
     this.#context = context;
     this.#validation = validation;
-    this.#stepsPerEpoch = stepsPerEpoch(
-      job.trainImages,
-      job.worldSize,
-      linear.batchPerWorker,
-      linear.dropLast,
-    );
+    this.#stepsPerEpoch = epochSteps(job);
     this.#progress = new TrainingProgress(context, this.#stepsPerEpoch, linear.epochs);
     this.#model = restore(engine, context, this.#progress);
     const sizes = this.#model.parameters.map(({ shape }) => elementCount(shape));
@@ -82,6 +79,8 @@ class LinearEvaluation {
   run(train: BatchReader): StageResult | undefined {
     const { job } = this.#context;
     const { everyEpochs } = job.recipe.linear.validation;
+    this.#clock.end("data");
+    this.#clock.take();
     try {
       for (;;) {
         throwIfStopped(job);

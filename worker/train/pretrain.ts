@@ -9,7 +9,6 @@
 import { performance } from "node:perf_hooks";
 import { elementCount } from "../../proto/model/model-plan.ts";
 import type { Batch, BatchReader } from "../data/batch-reader.ts";
-import { stepsPerEpoch } from "../data/sampler.ts";
 import type { BatchReducer, Engine } from "../engine/engine.ts";
 import { ntXent } from "../loss/nt-xent.ts";
 import { createBatchReducer } from "../model/batch-reducer.ts";
@@ -17,11 +16,13 @@ import { initialState } from "../model/initial-state.ts";
 import { PretrainModel } from "../model/pretrain-model.ts";
 import { learningRateAt } from "../optim/learning-rate.ts";
 import { updateOptions } from "../optim/update-options.ts";
-import { assertFiniteNumbers } from "./finite.ts";
+import { assertFiniteNumbers, guardReducer } from "./finite.ts";
 import { GradientBuckets } from "./gradient-buckets.ts";
 import {
   CheckpointWriter,
+  epochSteps,
   PhaseClock,
+  restoreCheckpoint,
   type StageContext,
   throwIfStopped,
 } from "./stage-context.ts";
@@ -54,8 +55,8 @@ class Pretraining {
     const { recipe } = job;
     this.#engine = engine;
     this.#context = context;
-    const { batchPerWorker, dropLast, epochs } = recipe.pretrain;
-    this.#stepsPerEpoch = stepsPerEpoch(job.trainImages, job.worldSize, batchPerWorker, dropLast);
+    const { epochs } = recipe.pretrain;
+    this.#stepsPerEpoch = epochSteps(job);
     this.#progress = new TrainingProgress(context, this.#stepsPerEpoch, epochs);
     this.#model = restore(engine, context, this.#progress);
     this.#buckets = new GradientBuckets(
@@ -65,12 +66,16 @@ class Pretraining {
       recipe.collective.bucketBytes,
     );
     const isSynced = recipe.pretrain.syncBatchNorm && job.worldSize > 1;
-    this.#reducer = isSynced ? createBatchReducer(group) : undefined;
+    this.#reducer = isSynced
+      ? guardReducer(createBatchReducer(group), job.rank, () => this.#progress.step + 1)
+      : undefined;
     this.#checkpoints = new CheckpointWriter(context, this.#stepsPerEpoch, this.#model);
   }
 
   run(batches: BatchReader): StageResult | undefined {
     const { job } = this.#context;
+    this.#clock.end("data");
+    this.#clock.take();
     try {
       for (;;) {
         throwIfStopped(job);
@@ -144,11 +149,12 @@ class Pretraining {
       this.#clock.end("forward");
       const where = { rank: job.rank, step: batch.step + 1 };
       assertFiniteNumbers(z_RD, { ...where, what: "embeddings are" });
-      const { loss, dz_RD } = ntXent(engine, group, z_RD, {
+      const { loss, dz_RD, brokenRank } = ntXent(engine, group, z_RD, {
         dim,
         temperature: stage.temperature,
       });
-      assertFiniteNumbers(Float32Array.of(loss), { ...where, what: "loss is" });
+      const rank = brokenRank ?? job.rank;
+      assertFiniteNumbers(Float32Array.of(loss), { ...where, rank, what: "loss is" });
       this.#clock.end("loss");
       const dz = engine.upload(dz_RD, z.shape);
       this.#model.backward(dz, (index, gradient) => this.#buckets.add(index, gradient));

@@ -5,6 +5,7 @@ import { performance } from "node:perf_hooks";
 import { FleetError } from "../../proto/errors.ts";
 import { type Checkpoint, readCheckpoint, saveCheckpoint } from "../checkpoint/checkpoint-store.ts";
 import type { ProcessGroup } from "../collective/process-group.ts";
+import { stepsPerEpoch } from "../data/sampler.ts";
 import type { ModelState, NamedTensors } from "../model/model-state.ts";
 import {
   CONTROL_STOP,
@@ -34,6 +35,18 @@ export function throwIfStopped(job: StageJob): void {
   throw new FleetError("GENERATION_ABORTED", "stopped at a step boundary");
 }
 
+/** @throws {FleetError} DATA_INVALID when the data set does not fill a single step */
+export function epochSteps({ recipe, stage, trainImages, worldSize }: StageJob): number {
+  const { batchPerWorker, dropLast } = recipe[stage];
+  const steps = stepsPerEpoch({ count: trainImages, worldSize, batchPerWorker, dropLast });
+  if (steps > 0) return steps;
+  throw new FleetError(
+    "DATA_INVALID",
+    `${trainImages} training images do not fill one batch of ${worldSize} x ${batchPerWorker} ` +
+      `with ${stage}.dropLast`,
+  );
+}
+
 /** Adds up where the time of one step goes. */
 export class PhaseClock {
   #mark = performance.now();
@@ -46,7 +59,7 @@ export class PhaseClock {
     this.#mark = now;
   }
 
-  /** The step's sums; the next step begins. */
+  /** The sums so far, which start again from zero. */
   take(): PhaseSeconds {
     const seconds = this.#seconds;
     this.#seconds = emptyPhases();
