@@ -77,7 +77,7 @@ export function saveCheckpoint(
     renameSync(temporary, folder);
     flushFolder(store);
   } catch (thrown) {
-    rmSync(temporary, { recursive: true, force: true });
+    discard(temporary);
     const reason = thrown instanceof Error ? thrown.message : String(thrown);
     throw new FleetError(
       "STORAGE_FAILED",
@@ -126,6 +126,14 @@ export function readCheckpoint(folder: string): Checkpoint {
     model: floatTensors(folder, MODEL_FILE, manifest),
     optimizer: floatTensors(folder, OPTIMIZER_FILE, manifest),
   };
+}
+
+function discard(temporary: string): void {
+  try {
+    rmSync(temporary, { recursive: true, force: true });
+  } catch {
+    // What made the write fail is what people must hear of; a left-over is never read.
+  }
 }
 
 /** Folders of checkpoints, newest first. */

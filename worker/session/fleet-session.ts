@@ -7,7 +7,7 @@
  *        +---- connect timeout / refused -> lost <-----+ reconnect timeout / refused
  */
 
-import { credentials, Metadata } from "@grpc/grpc-js";
+import { credentials, Metadata, type ServiceError } from "@grpc/grpc-js";
 import { FleetError } from "../../proto/errors.ts";
 import {
   type Assignment,
@@ -111,8 +111,8 @@ export class FleetSession {
     const call = this.#client.session(new Metadata());
     this.#call = call;
     call.on("data", (message: CoordinatorMessage) => this.#receive(call, message));
-    call.on("error", (error) => {
-      this.#lastError = fromServiceError(error, this.#options.coordinator);
+    call.on("error", (error: Error) => {
+      this.#lastError = fromServiceError(error as ServiceError, this.#options.coordinator);
     });
     call.on("end", () => call.end());
     call.on("status", (status) => {
