@@ -1,14 +1,33 @@
-import type { MessagePort } from "node:worker_threads";
-import type { PeerGroup } from "./peer-group.ts";
-import { type ProcessGroup, soloGroup } from "./process-group.ts";
+/**
+ * The engine thread's access to a group that lives on the main thread. The engine thread blocks;
+ * the main thread never does. See bridge-layout.ts for what passes between them.
+ */
 
-/** The engine thread's end of a group. Send it with `[link.port]` as the transfer list. */
-export interface GroupLink {
-  readonly port: MessagePort;
-  readonly control: SharedArrayBuffer;
-  readonly rank: number;
-  readonly worldSize: number;
-}
+import assert from "node:assert/strict";
+import { MessageChannel, receiveMessageOnPort } from "node:worker_threads";
+import { FleetError } from "../../proto/errors.ts";
+import {
+  type BridgeFailure,
+  type BridgeRequest,
+  DONE,
+  ENDED,
+  FAILED,
+  FIRST_SLOT,
+  type GroupLink,
+  IDLE,
+  newControl,
+  OPEN,
+  PENDING,
+  SLOT_END,
+  STATE_WORD,
+} from "./bridge-layout.ts";
+import type { PeerGroup } from "./peer-group.ts";
+import type { ProcessGroup, SharedFloats, Work } from "./process-group.ts";
+
+export type { GroupLink } from "./bridge-layout.ts";
+
+/** Every operation has its deadline; the main thread hangs if even several deadlines go by. */
+const SILENCE_TIMEOUTS = 5;
 
 export interface GroupBridge {
   readonly link: GroupLink;
@@ -17,11 +36,154 @@ export interface GroupBridge {
 }
 
 /** Main thread: serves `group` to one engine thread. */
-export function bridgeGroup(_group: PeerGroup): GroupBridge {
-  throw new Error("unbuilt");
+export function bridgeGroup(group: PeerGroup): GroupBridge {
+  const { port1: port, port2 } = new MessageChannel();
+  const control = newControl();
+  const words = new Int32Array(control);
+
+  const end = (error: FleetError) => {
+    if (Atomics.load(words, STATE_WORD) === ENDED) return;
+    port.postMessage({ error: error.toPlain() } satisfies BridgeFailure);
+    Atomics.store(words, STATE_WORD, ENDED);
+    for (let slot = FIRST_SLOT; slot < SLOT_END; slot++) settle(words, slot, FAILED);
+  };
+
+  port.on("message", (request: BridgeRequest) => {
+    run(group, request).then(
+      () => settle(words, request.slot, DONE),
+      (error) => {
+        end(FleetError.from(error));
+        settle(words, request.slot, FAILED);
+      },
+    );
+  });
+  void group.failed.then(end);
+
+  return {
+    link: {
+      port: port2,
+      control,
+      rank: group.rank,
+      worldSize: group.worldSize,
+      silenceMs: SILENCE_TIMEOUTS * group.opTimeoutMs,
+    },
+    close: () => {
+      end(new FleetError("GENERATION_ABORTED", "this worker has left the group"));
+      port.close();
+    },
+  };
+}
+
+/** Async throughout, so that what an operation throws at once is a rejection too. */
+async function run(group: PeerGroup, request: BridgeRequest): Promise<void> {
+  switch (request.type) {
+    case "all-reduce":
+      return group.allReduce(request.buffer);
+    case "all-gather":
+      return group.allGatherInto(request.all);
+    case "broadcast":
+      return group.broadcast(request.buffer, request.root);
+    case "barrier":
+      return group.barrier();
+  }
+}
+
+/** Wakes the engine thread if it sleeps on the slot. A slot that is not pending stays as it is. */
+function settle(words: Int32Array, slot: number, state: number): void {
+  if (Atomics.compareExchange(words, slot, PENDING, state) === PENDING) Atomics.notify(words, slot);
 }
 
 /** Engine thread: the blocking side of the bridge. */
-export function connectGroup(_link: GroupLink): ProcessGroup {
-  return soloGroup;
+export function connectGroup(link: GroupLink): ProcessGroup {
+  return new BridgedGroup(link);
+}
+
+class BridgedGroup implements ProcessGroup {
+  readonly rank: number;
+  readonly worldSize: number;
+  readonly #port: GroupLink["port"];
+  readonly #words: Int32Array;
+  readonly #silenceMs: number;
+  #lastSlot = FIRST_SLOT;
+  /** Where all-gathers take place; grows to the largest. */
+  #gathered: SharedFloats = new Float32Array(new SharedArrayBuffer(0));
+  #failure: FleetError | undefined;
+
+  constructor(link: GroupLink) {
+    this.rank = link.rank;
+    this.worldSize = link.worldSize;
+    this.#port = link.port;
+    this.#words = new Int32Array(link.control);
+    this.#silenceMs = link.silenceMs;
+    // A port without a listener would not keep the thread alive; be sure of it.
+    this.#port.unref();
+  }
+
+  allReduce(buffer: SharedFloats): Work {
+    return this.#start((slot) => ({ type: "all-reduce", slot, buffer }));
+  }
+
+  allGather(own: Float32Array): Float32Array {
+    const length = own.length * this.worldSize;
+    if (this.#gathered.length < length) {
+      this.#gathered = new Float32Array(new SharedArrayBuffer(2 * length * own.BYTES_PER_ELEMENT));
+    }
+    const all = this.#gathered.subarray(0, length);
+    all.set(own, own.length * this.rank);
+    this.#start((slot) => ({ type: "all-gather", slot, all })).wait();
+    // Of this thread alone: the next all-gather overwrites the shared one.
+    return new Float32Array(all);
+  }
+
+  broadcast(buffer: SharedFloats, root: number): void {
+    this.#start((slot) => ({ type: "broadcast", slot, buffer, root })).wait();
+  }
+
+  barrier(): void {
+    this.#start((slot) => ({ type: "barrier", slot })).wait();
+  }
+
+  #start(requestIn: (slot: number) => BridgeRequest): Work {
+    if (Atomics.load(this.#words, STATE_WORD) !== OPEN) throw this.#reason();
+    const slot = this.#takeSlot();
+    this.#port.postMessage(requestIn(slot));
+    let isDone = false;
+    return {
+      wait: () => {
+        if (!isDone) this.#await(slot);
+        isDone = true;
+      },
+    };
+  }
+
+  #takeSlot(): number {
+    for (let tried = FIRST_SLOT; tried < SLOT_END; tried++) {
+      this.#lastSlot = this.#lastSlot + 1 < SLOT_END ? this.#lastSlot + 1 : FIRST_SLOT;
+      if (Atomics.compareExchange(this.#words, this.#lastSlot, IDLE, PENDING) === IDLE) {
+        return this.#lastSlot;
+      }
+    }
+    throw assert.fail("1024 operations have been started and not waited for");
+  }
+
+  #await(slot: number): void {
+    // The group may have ended between the check and the slot's turn to pending.
+    const ended = () => Atomics.load(this.#words, STATE_WORD) === ENDED;
+    const isSilent =
+      !ended() && Atomics.wait(this.#words, slot, PENDING, this.#silenceMs) === "timed-out";
+    const state = Atomics.exchange(this.#words, slot, IDLE);
+    if (state === DONE) return;
+    if (isSilent) throw new FleetError("UNEXPECTED", "the main thread does not answer");
+    throw this.#reason();
+  }
+
+  #reason(): FleetError {
+    const received = receiveMessageOnPort(this.#port);
+    if (received !== undefined) {
+      const { error } = received.message as BridgeFailure;
+      this.#failure ??= FleetError.fromPlain(error);
+    }
+    const unknown = () => new FleetError("GENERATION_ABORTED", "the group has ended");
+    return this.#failure ?? unknown();
+  }
 }

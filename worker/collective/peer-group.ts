@@ -1,23 +1,35 @@
-import type { FleetError } from "../../proto/errors.ts";
+/** A gang's collectives over gRPC, as the main thread sees them. */
+
+import assert from "node:assert/strict";
+import { type ErrorDetail, FleetError, type PlainError } from "../../proto/errors.ts";
+import { BulkLane } from "./bulk-lane.ts";
+import type { Wire } from "./floats.ts";
+import { type Frame, hashExperiment } from "./frame.ts";
+import { Latch, within } from "./latch.ts";
+import { Links } from "./links.ts";
+import {
+  blame,
+  describeGeneration,
+  describeRanks,
+  type Membership,
+  predecessorOf,
+  successorOf,
+  whichGeneration,
+} from "./membership.ts";
 import type { PeerServer } from "./peer-server.ts";
 import type { SharedFloats } from "./process-group.ts";
+import { type PartKind, SmallLane, sumParts, type Waiter } from "./small-lane.ts";
 
-/** A member of the gang; its rank is its place in the list. */
-export interface Peer {
-  readonly workerId: string;
-  /** HOST:PORT of its peer server. */
-  readonly address: string;
-}
+const OP_TIMEOUT_MS = 120_000;
+/** How long a member that is done waits for the others to have read what it sent. */
+const LEAVE_TIMEOUT_MS = 30_000;
+/** Up to this size an all-reduce is one hop to everyone rather than 2 (W - 1) hops. */
+const SMALL_REDUCE_BYTES = 32 * 1024;
 
-export interface JoinOptions {
+export interface JoinOptions extends Membership {
   readonly server: PeerServer;
-  readonly experimentId: string;
-  readonly generation: number;
-  readonly rank: number;
-  /** All members in rank order, this worker included. */
-  readonly peers: readonly Peer[];
   /** Element type in which large all-reduces travel. Sums are taken in f32 either way. */
-  readonly wire: "f32" | "bf16";
+  readonly wire: Wire;
   readonly formationTimeoutMs: number;
   readonly joinToken: string;
   /** How long one collective may take once its turn has come. Default 120 s. */
@@ -29,7 +41,7 @@ export interface JoinOptions {
 /** What a group has moved since it formed. */
 export interface GroupStats {
   readonly allReduces: number;
-  /** Bytes of the buffers that were reduced, f32, not of the traffic. */
+  /** Bytes of the buffers that were reduced, in f32; the traffic is another matter. */
   readonly allReduceBytes: number;
   /** Time during which at least one all-reduce was under way. */
   readonly allReduceSeconds: number;
@@ -37,7 +49,8 @@ export interface GroupStats {
 
 /**
  * The members' collectives, on the main thread. Every operation is called by all ranks in the same
- * order; it resolves when it is complete on this rank, or rejects with GENERATION_ABORTED.
+ * order; it resolves when it is complete on this rank, or rejects with GENERATION_ABORTED. Nobody
+ * may touch a buffer meanwhile; after a rejection its contents are undefined.
  */
 export interface PeerGroup {
   readonly rank: number;
@@ -50,11 +63,15 @@ export interface PeerGroup {
   allGather(own: Float32Array): Promise<Float32Array>;
   /** As allGather, in place: `all` holds one equal part per rank, own part filled in. */
   allGatherInto(all: Float32Array): Promise<void>;
+  /** Overwrites `buffer` on every other rank by `root`'s, bit for bit. */
   broadcast(buffer: SharedFloats, root: number): Promise<void>;
   barrier(): Promise<void>;
   /** Ends the generation: every pending and every later operation rejects, here and on all peers. */
   abort(error: FleetError): void;
-  /** Leaves after the last operation. Resolves when no stream, socket or timer is left. */
+  /**
+   * Leaves after the last operation: waits for what is under way, then for the peers to have read
+   * all of it. Resolves when no stream, socket or timer is left. Does not reject.
+   */
   close(): Promise<void>;
   stats(): GroupStats;
 }
@@ -65,6 +82,239 @@ export interface PeerGroup {
  * @throws {FleetError} GENERATION_ABORTED when it does not form in time or is aborted, JOIN_REFUSED,
  *   VERSION_MISMATCH
  */
-export function joinGroup(_options: JoinOptions): Promise<PeerGroup> {
-  return Promise.reject(new Error("unbuilt"));
+export async function joinGroup(options: JoinOptions): Promise<PeerGroup> {
+  assert.ok(options.rank >= 0 && options.rank < options.peers.length, "rank is a place in peers");
+  const group = new ConnectedGroup(options);
+  await group.form(options.formationTimeoutMs);
+  return group;
+}
+
+class ConnectedGroup implements PeerGroup {
+  readonly rank: number;
+  readonly worldSize: number;
+  readonly opTimeoutMs: number;
+  readonly failed: Promise<FleetError>;
+  readonly #members: Membership;
+  readonly #links: Links;
+  readonly #small: SmallLane;
+  readonly #bulk: BulkLane;
+  readonly #broken = new Latch();
+  readonly #watch: NodeJS.Timeout;
+  readonly #stopListening: () => void;
+  readonly #pending = new Set<Promise<void>>();
+  readonly #stats = { allReduces: 0, allReduceBytes: 0, allReduceSeconds: 0 };
+  /** All-reduces under way, and since when there was one. */
+  #reducing = 0;
+  #reducingSince = 0;
+  #failure: FleetError | undefined;
+  #isClosing = false;
+
+  constructor(options: JoinOptions) {
+    this.#members = options;
+    this.rank = options.rank;
+    this.worldSize = options.peers.length;
+    this.opTimeoutMs = options.opTimeoutMs ?? OP_TIMEOUT_MS;
+    this.failed = this.#broken.opened.then(() => this.#failure ?? this.#ended("it broke"));
+    this.#links = new Links(options, {
+      frame: (rank, lane, frame) => this.#accept(rank, lane, frame),
+      drain: () => this.#guard(() => this.#bulk.drain()),
+      left: () => this.#checkLeavers(),
+      broken: (error) => this.#fail(error, error.toPlain()),
+    });
+    const experimentHash = hashExperiment(options.experimentId);
+    const scope = { experimentHash, generation: options.generation, source: options.rank };
+    const { worldSize } = this;
+    const sendToAll = (frame: Buffer) => this.#links.sendToAll(frame);
+    this.#small = new SmallLane({ worldSize, scope, send: sendToAll });
+    this.#bulk = new BulkLane({
+      worldSize,
+      scope,
+      wire: options.wire,
+      announce: sendToAll,
+      isReady: () => this.#links.bulk?.isReady ?? false,
+      send: (frame) => this.#links.bulk?.write(frame),
+      pause: () => this.#links.pauseBulk(),
+      resume: () => this.#links.resumeBulk(),
+      now: () => performance.now(),
+    });
+    this.#watch = setInterval(() => this.#checkDeadlines(), Math.min(1000, this.opTimeoutMs / 4));
+    this.#stopListening = this.#listen(options.signal);
+  }
+
+  async form(timeoutMs: number): Promise<void> {
+    await within(Promise.race([this.#links.formed, this.#broken.opened]), timeoutMs);
+    const absent = this.#links.absentRanks;
+    if (this.#failure === undefined && absent.length > 0) {
+      const text = `did not form within ${timeoutMs} ms: ${this.#links.describeAbsent()}`;
+      const error = this.#ended(text, this.#accuse(absent));
+      this.#fail(error, error.toPlain());
+    }
+    if (this.#failure === undefined) return;
+    await this.#links.cut();
+    throw this.#failure;
+  }
+
+  async allReduce(buffer: SharedFloats): Promise<void> {
+    if (this.#reducing++ === 0) this.#reducingSince = performance.now();
+    try {
+      await this.#reduce(buffer);
+      this.#stats.allReduces++;
+      this.#stats.allReduceBytes += buffer.byteLength;
+    } finally {
+      if (--this.#reducing === 0) {
+        this.#stats.allReduceSeconds += (performance.now() - this.#reducingSince) / 1000;
+      }
+    }
+  }
+
+  async allGather(own: Float32Array): Promise<Float32Array> {
+    const all = new Float32Array(own.length * this.worldSize);
+    all.set(own, own.length * this.rank);
+    await this.allGatherInto(all);
+    return all;
+  }
+
+  allGatherInto(all: Float32Array): Promise<void> {
+    assert.equal(all.length % this.worldSize, 0, "one equal part per rank");
+    return this.#exchange("gather", all);
+  }
+
+  broadcast(buffer: SharedFloats, root: number): Promise<void> {
+    assert.ok(root >= 0 && root < this.worldSize, "root is a rank");
+    return this.#run((waiter) => this.#bulk.broadcast(buffer, root, waiter));
+  }
+
+  barrier(): Promise<void> {
+    return this.#exchange("barrier", new Float32Array(0));
+  }
+
+  abort(error: FleetError): void {
+    const because = `this worker stopped: ${error.message}`;
+    this.#fail(this.#ended(because, { cause: error.code }, error), error.toPlain());
+  }
+
+  async close(): Promise<void> {
+    this.#isClosing = true;
+    await Promise.allSettled(this.#pending);
+    if (this.#failure === undefined) await this.#links.leave(LEAVE_TIMEOUT_MS);
+    this.#release();
+    await this.#links.cut();
+  }
+
+  stats(): GroupStats {
+    return { ...this.#stats };
+  }
+
+  async #reduce(buffer: SharedFloats): Promise<void> {
+    if (buffer.byteLength > SMALL_REDUCE_BYTES) {
+      await this.#run((waiter) => this.#bulk.allReduce(buffer, waiter));
+      return;
+    }
+    const all = new Float32Array(buffer.length * this.worldSize);
+    all.set(buffer, buffer.length * this.rank);
+    await this.#exchange("sum", all);
+    sumParts(all, buffer);
+  }
+
+  #exchange(kind: PartKind, all: Float32Array): Promise<void> {
+    return this.#run((waiter) => this.#small.start(kind, all, performance.now(), waiter));
+  }
+
+  /** Starts an operation, and keeps it among those that `close` waits for. */
+  #run(start: (waiter: Waiter) => void): Promise<void> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure);
+    if (this.#isClosing) return Promise.reject(this.#ended("this worker has left it"));
+    const operation = new Promise<void>((resolve, reject) => {
+      this.#guard(() => start({ resolve, reject }));
+    });
+    this.#pending.add(operation);
+    const forget = () => this.#pending.delete(operation);
+    operation.then(forget, forget);
+    this.#checkLeavers();
+    return operation;
+  }
+
+  #accept(rank: number, lane: "small" | "bulk", frame: Frame): void {
+    if (lane === "bulk") this.#bulk.accept(frame);
+    else if (frame.kind === "start-reduce" || frame.kind === "start-broadcast") {
+      this.#bulk.acceptStart(rank, frame);
+    } else this.#small.accept(rank, frame);
+  }
+
+  /** Runs what may find that the ranks have diverged. */
+  #guard(action: () => void): void {
+    try {
+      action();
+    } catch (thrown) {
+      const { message, detail } = FleetError.from(thrown);
+      const error = this.#ended(message, detail, thrown);
+      this.#fail(error, error.toPlain());
+    }
+  }
+
+  /** A peer that has left in good order will never contribute to what it has not sent by now. */
+  #checkLeavers(): void {
+    for (const rank of this.#members.peers.keys()) {
+      if (!this.#links.hasLeft(rank)) continue;
+      const isMissed =
+        this.#small.awaits(rank) ||
+        (rank === predecessorOf(this.#members) && this.#bulk.isReceiving) ||
+        (rank === successorOf(this.#members) && this.#bulk.isSending);
+      if (!isMissed) continue;
+      const error = blame(this.#members, rank, "left before this operation");
+      this.#fail(error, error.toPlain());
+      return;
+    }
+  }
+
+  #checkDeadlines(): void {
+    for (const oldest of [this.#small.oldest, this.#bulk.oldest]) {
+      if (oldest === undefined) continue;
+      if (performance.now() - oldest.startedAt < this.opTimeoutMs) continue;
+      const { what, missing } = oldest;
+      const ranks = missing.length > 0 ? missing : [predecessorOf(this.#members)];
+      const who = describeRanks(this.#members, ranks);
+      const verb = missing.length > 0 ? "no contribution" : "no further data";
+      const text = `${what} took longer than ${this.opTimeoutMs} ms: ${verb} from ${who}`;
+      const error = this.#ended(text, this.#accuse(ranks));
+      this.#fail(error, error.toPlain());
+      return;
+    }
+  }
+
+  #listen(signal: AbortSignal | undefined): () => void {
+    const stop = () => this.abort(FleetError.from(signal?.reason));
+    if (signal?.aborted) queueMicrotask(stop);
+    signal?.addEventListener("abort", stop, { once: true });
+    return () => signal?.removeEventListener("abort", stop);
+  }
+
+  /** @param told what the peers hear */
+  #fail(error: FleetError, told: PlainError): void {
+    if (this.#failure !== undefined) return;
+    this.#failure = error;
+    this.#small.fail(error);
+    this.#bulk.fail(error);
+    this.#release();
+    void this.#links.cut(told);
+    if (!this.#isClosing || this.#pending.size > 0) this.#broken.open();
+  }
+
+  #release(): void {
+    clearInterval(this.#watch);
+    this.#stopListening();
+  }
+
+  #ended(because: string, detail: ErrorDetail = {}, cause?: unknown): FleetError {
+    const which = whichGeneration(this.#members);
+    const message = `${describeGeneration(this.#members)} ended: ${because}`;
+    return new FleetError("GENERATION_ABORTED", message, { ...which, ...detail }, cause);
+  }
+
+  /** The first of `ranks` in full, and all of them by number. */
+  #accuse(ranks: readonly number[]): ErrorDetail {
+    const [rank = 0] = ranks;
+    const { detail } = blame(this.#members, rank, "");
+    return { ...detail, ranks: ranks.join(",") };
+  }
 }

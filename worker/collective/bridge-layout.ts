@@ -1,0 +1,60 @@
+/**
+ * What the main thread and the engine thread share of a group: a control block of 32-bit words, and
+ * the requests that cross the port.
+ *
+ *     word 0               OPEN or ENDED
+ *     words 1 - SLOTS      one per operation under way: IDLE, PENDING, DONE or FAILED
+ *
+ * The engine thread takes an idle slot, marks it pending, posts a request that names it and sleeps
+ * on the word. The main thread posts the error first, if there is one, then sets the word and wakes
+ * the sleeper. Only the engine thread makes a slot idle again.
+ */
+
+import type { MessagePort } from "node:worker_threads";
+import type { PlainError } from "../../proto/errors.ts";
+import type { SharedFloats } from "./process-group.ts";
+
+/** Operations that may be under way at once. */
+const SLOTS = 1024;
+
+export const STATE_WORD = 0;
+export const OPEN = 0;
+export const ENDED = 1;
+
+export const FIRST_SLOT = 1;
+export const SLOT_END = FIRST_SLOT + SLOTS;
+export const IDLE = 0;
+export const PENDING = 1;
+export const DONE = 2;
+export const FAILED = 3;
+
+/** The engine thread's end of a group. Send it with `[link.port]` as the transfer list. */
+export interface GroupLink {
+  readonly port: MessagePort;
+  readonly control: SharedArrayBuffer;
+  readonly rank: number;
+  readonly worldSize: number;
+  /** Without a word from the main thread for this long it is taken for hung. */
+  readonly silenceMs: number;
+}
+
+/** Engine thread to main thread. Buffers are shared, not copied. */
+export type BridgeRequest =
+  | { readonly type: "all-reduce"; readonly slot: number; readonly buffer: SharedFloats }
+  | { readonly type: "all-gather"; readonly slot: number; readonly all: SharedFloats }
+  | {
+      readonly type: "broadcast";
+      readonly slot: number;
+      readonly buffer: SharedFloats;
+      readonly root: number;
+    }
+  | { readonly type: "barrier"; readonly slot: number };
+
+/** Main thread to engine thread: why the group has ended. Sent once, before any FAILED word. */
+export interface BridgeFailure {
+  readonly error: PlainError;
+}
+
+export function newControl(): SharedArrayBuffer {
+  return new SharedArrayBuffer(SLOT_END * Int32Array.BYTES_PER_ELEMENT);
+}

@@ -1,0 +1,237 @@
+/**
+ * Ring operations, in the order in which they were started. Sending and receiving advance
+ * separately: while the last chunks of one operation still come in, the next one already goes out.
+ */
+
+import {
+  addFloats,
+  packFloats,
+  roundToWire,
+  storeFloats,
+  WIRE_BYTES,
+  type Wire,
+} from "./floats.ts";
+import {
+  encodeNotice,
+  type Frame,
+  type FrameScope,
+  frameError,
+  HEADER_BYTES,
+  openFrame,
+  sealFrame,
+} from "./frame.ts";
+import { CHUNK_BYTES, expectFrame } from "./frame-order.ts";
+import { planAllReduce, planBroadcast, type RingPlan } from "./ring.ts";
+import type { Waiter } from "./small-lane.ts";
+
+type RingKind = "reduce" | "broadcast";
+
+interface RingOperation {
+  readonly kind: RingKind;
+  readonly sequence: number;
+  readonly buffer: Float32Array;
+  readonly wire: Wire;
+  readonly totalBytes: number;
+  readonly plan: RingPlan;
+  readonly waiter: Waiter;
+  sent: number;
+  received: number;
+  /** When it came first in line; undefined before. */
+  turnAt: number | undefined;
+}
+
+export interface BulkLaneOptions {
+  readonly worldSize: number;
+  readonly scope: FrameScope;
+  readonly wire: Wire;
+  /** Tells every other rank, by the small lane, that this rank takes part in an operation. */
+  readonly announce: (frame: Buffer) => void;
+  /** Whether the successor takes more. */
+  readonly isReady: () => boolean;
+  /** Sends to the successor. */
+  readonly send: (frame: Buffer) => void;
+  /** Holds the predecessor's stream back, and lets it go on. */
+  readonly pause: () => void;
+  readonly resume: () => void;
+  /** Milliseconds of a monotonic clock. */
+  readonly now: () => number;
+}
+
+export class BulkLane {
+  readonly #options: BulkLaneOptions;
+  /** Not complete yet, in order. */
+  readonly #operations: RingOperation[] = [];
+  /** Per rank, its announcements that this rank has not matched yet. */
+  readonly #announced = new Map<number, Frame[]>();
+  /** Per rank, how many operations it has started. */
+  readonly #startedBy: number[];
+  /** Frames of operations that this rank has not started yet. The stream is paused behind them. */
+  readonly #early: Frame[] = [];
+  #nextSequence = 0;
+
+  constructor(options: BulkLaneOptions) {
+    this.#options = options;
+    this.#startedBy = new Array<number>(options.worldSize).fill(0);
+  }
+
+  /** Frame errors are thrown as by {@link SmallLane.start}. */
+  allReduce(buffer: Float32Array, waiter: Waiter): void {
+    const { wire } = this.#options;
+    const chunkFloats = CHUNK_BYTES / WIRE_BYTES[wire];
+    const plan = planAllReduce(this.#place, { length: buffer.length, chunkFloats });
+    this.#start("reduce", buffer, wire, plan, waiter);
+  }
+
+  broadcast(buffer: Float32Array, root: number, waiter: Waiter): void {
+    const size = { length: buffer.length, chunkFloats: CHUNK_BYTES / WIRE_BYTES.f32, root };
+    // Always exact: what is broadcast is state, not a sum.
+    this.#start("broadcast", buffer, "f32", planBroadcast(this.#place, size), waiter);
+  }
+
+  /** A frame from the predecessor. */
+  accept(frame: Frame): void {
+    this.#early.push(frame);
+    this.#advance();
+  }
+
+  /** A `start-*` frame from any rank. */
+  acceptStart(rank: number, frame: Frame): void {
+    const started = this.#startedBy[rank] ?? 0;
+    if (frame.sequence !== started) {
+      const fault = frame.sequence < started ? "REPEATED" : "REORDERED";
+      throw frameError(fault, `${frame.kind} ${frame.sequence}, ${started} is next`);
+    }
+    this.#startedBy[rank] = started + 1;
+    const waiting = this.#announced.get(rank) ?? [];
+    waiting.push(frame);
+    this.#announced.set(rank, waiting);
+    this.#matchAnnouncements();
+  }
+
+  /** The successor takes more. */
+  drain(): void {
+    this.#advance();
+  }
+
+  /** The operation whose turn it is, and the ranks that have not started it. */
+  get oldest(): { what: string; startedAt: number; missing: readonly number[] } | undefined {
+    const head = this.#operations[0];
+    if (head?.turnAt === undefined) return undefined;
+    const missing = [...this.#startedBy.keys()].filter(
+      (rank) => rank !== this.#options.scope.source && this.#startedBy[rank]! <= head.sequence,
+    );
+    return { what: describe(head), startedAt: head.turnAt, missing };
+  }
+
+  get isReceiving(): boolean {
+    return this.#operations.some(({ received, plan }) => received < plan.receives.length);
+  }
+
+  get isSending(): boolean {
+    return this.#operations.some(({ sent, plan }) => sent < plan.sends.length);
+  }
+
+  fail(error: Error): void {
+    for (const { waiter } of this.#operations) waiter.reject(error);
+    this.#operations.length = 0;
+    this.#early.length = 0;
+  }
+
+  get #place() {
+    return { rank: this.#options.scope.source, worldSize: this.#options.worldSize };
+  }
+
+  #start(kind: RingKind, buffer: Float32Array, wire: Wire, plan: RingPlan, waiter: Waiter): void {
+    const sequence = this.#nextSequence++;
+    const totalBytes = buffer.length * WIRE_BYTES[wire];
+    const operation = { kind, sequence, buffer, wire, totalBytes, plan, waiter };
+    this.#operations.push({ ...operation, sent: 0, received: 0, turnAt: undefined });
+    const { scope, announce, resume } = this.#options;
+    announce(encodeNotice(scope, `start-${kind}`, { sequence, totalBytes }));
+    this.#matchAnnouncements();
+    this.#advance();
+    if (this.#early.length === 0) resume();
+  }
+
+  /** Every rank must start the same operations: one that does not is found before it hangs. */
+  #matchAnnouncements(): void {
+    for (const [rank, frames] of this.#announced) {
+      while (frames[0] !== undefined && frames[0].sequence < this.#nextSequence) {
+        const [frame] = frames.splice(0, 1);
+        const own = this.#operations.find(({ sequence }) => sequence === frame?.sequence);
+        if (own === undefined || frame === undefined) continue;
+        if (frame.kind === `start-${own.kind}` && frame.totalBytes === own.totalBytes) continue;
+        const theirs = `${frame.kind} of ${frame.totalBytes} bytes from rank ${rank}`;
+        throw frameError("MISMATCHED", `${theirs} where this rank has ${describe(own)}`);
+      }
+    }
+  }
+
+  #advance(): void {
+    this.#receive();
+    this.#send();
+    while (this.#operations[0] !== undefined && isComplete(this.#operations[0])) {
+      this.#operations.shift()?.waiter.resolve();
+    }
+    const head = this.#operations[0];
+    if (head !== undefined) head.turnAt ??= this.#options.now();
+  }
+
+  #receive(): void {
+    for (const operation of this.#operations) {
+      const { receives } = operation.plan;
+      while (operation.received < receives.length) {
+        const frame = this.#early[0];
+        if (frame === undefined) return;
+        this.#apply(operation, frame);
+        this.#early.shift();
+        operation.received++;
+      }
+    }
+    if (this.#early.length > 0) this.#options.pause();
+  }
+
+  #apply(operation: RingOperation, frame: Frame): void {
+    const { plan, buffer, wire, kind, sequence, totalBytes } = operation;
+    const move = plan.receives[operation.received]!;
+    const { round, chunkIndex, chunkCount, begin, end } = move;
+    const header = { kind, sequence, round, chunkIndex, chunkCount, totalBytes };
+    const payloadBytes = (end - begin) * WIRE_BYTES[wire];
+    expectFrame(frame, { ...header, dtype: wire, payloadBytes });
+    const target = buffer.subarray(begin, end);
+    if (move.action === "store") storeFloats(wire, frame.payload, target);
+    else addFloats(wire, frame.payload, target);
+    // The others will read the sum rounded: so must its owner.
+    if (move.action === "finish") roundToWire(wire, target);
+  }
+
+  #send(): void {
+    for (const operation of this.#operations) {
+      const { sends } = operation.plan;
+      while (operation.sent < sends.length) {
+        if (operation.received < sends[operation.sent]!.after || !this.#options.isReady()) return;
+        this.#options.send(this.#encode(operation));
+        operation.sent++;
+      }
+    }
+  }
+
+  #encode({ plan, sent, buffer, wire, kind, sequence, totalBytes }: RingOperation): Buffer {
+    const { round, chunkIndex, chunkCount, begin, end } = plan.sends[sent]!;
+    const payloadBytes = (end - begin) * WIRE_BYTES[wire];
+    const header = { kind, sequence, round, chunkIndex, chunkCount, totalBytes };
+    const frame = openFrame(this.#options.scope, { ...header, dtype: wire }, payloadBytes);
+    packFloats(wire, buffer.subarray(begin, end), frame.subarray(HEADER_BYTES));
+    return sealFrame(frame);
+  }
+}
+
+function isComplete({ sent, received, plan }: RingOperation): boolean {
+  return sent === plan.sends.length && received === plan.receives.length;
+}
+
+function describe({ kind, sequence, totalBytes, sent, received, plan }: RingOperation): string {
+  const name = kind === "reduce" ? "all-reduce" : "broadcast";
+  const progress = `${received}/${plan.receives.length} chunks in, ${sent}/${plan.sends.length} out`;
+  return `${name} ${sequence} of ${totalBytes} bytes (${progress})`;
+}

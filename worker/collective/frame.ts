@@ -1,0 +1,229 @@
+/**
+ * One frame: the unit in which workers talk to one another.
+ *
+ * A stream's end says nothing about whether its content was whole, so every frame says for itself
+ * whose it is, where in which operation it belongs, how long it is and what its checksum is.
+ *
+ * Little-endian, 64 bytes, then the payload:
+ *
+ *      0  magic          u32         24  sequence      u32    operation within its lane
+ *      4  version        u8          28  source rank   u16
+ *      5  kind           u8          30  round         u16    of the ring; 0 elsewhere
+ *      6  dtype          u8          32  chunk index   u32
+ *      7  flags          u8          36  chunk count   u32    of the round
+ *      8  experiment     8 bytes     40  total bytes   u64    of the operation
+ *     16  generation     u64         48  payload bytes u32
+ *                                    52  zero          8 bytes
+ *                                    60  CRC-32        u32    of bytes 0-59 and the payload
+ */
+
+import { createHash } from "node:crypto";
+import { crc32 } from "node:zlib";
+import { FleetError } from "../../proto/errors.ts";
+
+export const HEADER_BYTES = 64;
+const MAGIC = 0x52_46_43_53; // "SCFR"
+const VERSION = 1;
+const FLAG_FINAL = 1;
+const CRC_AT = 60;
+
+/**
+ * `hello` opens a stream; `start` announces a ring operation to everyone; `goodbye` says that
+ * nothing follows, and `seen` that a goodbye and all before it has arrived; `abort` ends the
+ * generation. The others carry an operation's data. The place in the list is the code on the wire.
+ */
+const KINDS = [
+  "hello",
+  "start-reduce",
+  "start-broadcast",
+  "goodbye",
+  "seen",
+  "abort",
+  "gather",
+  "sum",
+  "barrier",
+  "reduce",
+  "broadcast",
+] as const;
+const DTYPES = ["f32", "bf16", "json", "none"] as const;
+
+export type FrameKind = (typeof KINDS)[number];
+export type FrameDtype = (typeof DTYPES)[number];
+
+/** What is wrong with a frame; in `detail.fault` of the error. */
+export type FrameFault =
+  /** Shorter or longer than its header says. */
+  | "TRUNCATED"
+  /** Not a frame of this protocol. */
+  | "MALFORMED"
+  /** The checksum does not match. */
+  | "CORRUPT"
+  /** Of another experiment, generation or sender than the stream's. */
+  | "FOREIGN"
+  /** Came before. */
+  | "REPEATED"
+  /** Something before it is missing. */
+  | "REORDERED"
+  /** In its place, but not what this rank's own operation calls for: the ranks have diverged. */
+  | "MISMATCHED";
+
+/** What all frames of one stream have in common. */
+export interface FrameScope {
+  readonly experimentHash: Uint8Array;
+  readonly generation: number;
+  /** Rank that sends. */
+  readonly source: number;
+}
+
+export interface FrameHeader {
+  readonly kind: FrameKind;
+  readonly dtype: FrameDtype;
+  readonly sequence: number;
+  readonly round: number;
+  readonly chunkIndex: number;
+  readonly chunkCount: number;
+  readonly totalBytes: number;
+}
+
+export interface Frame extends FrameHeader {
+  /** Unaligned view of the received message. */
+  readonly payload: Uint8Array;
+}
+
+const NO_PAYLOAD = new Uint8Array(0);
+
+/** First 8 bytes of the id's SHA-256. */
+export function hashExperiment(experimentId: string): Uint8Array {
+  return createHash("sha256").update(experimentId).digest().subarray(0, 8);
+}
+
+/** @throws always: a GENERATION_ABORTED whose detail carries the fault */
+export function frameError(fault: FrameFault, message: string): FleetError {
+  return new FleetError("GENERATION_ABORTED", `${fault} frame: ${message}`, { fault });
+}
+
+/** A frame whose payload (from byte 64, 8-byte aligned) is still to be filled, then sealed. */
+export function openFrame(scope: FrameScope, header: FrameHeader, payloadBytes: number): Buffer {
+  const frame = Buffer.allocUnsafe(HEADER_BYTES + payloadBytes);
+  frame.writeUInt32LE(MAGIC, 0);
+  frame[4] = VERSION;
+  frame[5] = KINDS.indexOf(header.kind) + 1;
+  frame[6] = DTYPES.indexOf(header.dtype) + 1;
+  frame[7] = header.chunkIndex === header.chunkCount - 1 ? FLAG_FINAL : 0;
+  frame.set(scope.experimentHash, 8);
+  writeUint53(frame, scope.generation, 16);
+  frame.writeUInt32LE(header.sequence, 24);
+  frame.writeUInt16LE(scope.source, 28);
+  frame.writeUInt16LE(header.round, 30);
+  frame.writeUInt32LE(header.chunkIndex, 32);
+  frame.writeUInt32LE(header.chunkCount, 36);
+  writeUint53(frame, header.totalBytes, 40);
+  frame.writeUInt32LE(payloadBytes, 48);
+  frame.fill(0, 52, HEADER_BYTES);
+  return frame;
+}
+
+/** Writes the checksum. The frame must not change afterwards. */
+export function sealFrame(frame: Buffer): Buffer {
+  frame.writeUInt32LE(checksum(frame), CRC_AT);
+  return frame;
+}
+
+export function encodeFrame(
+  scope: FrameScope,
+  header: FrameHeader,
+  payload: Uint8Array = NO_PAYLOAD,
+): Buffer {
+  const frame = openFrame(scope, header, payload.byteLength);
+  frame.set(payload, HEADER_BYTES);
+  return sealFrame(frame);
+}
+
+/** A frame outside of any operation: `hello`, `goodbye`, `seen`, `abort`, `start-*`. */
+export function encodeNotice(
+  scope: FrameScope,
+  kind: FrameKind,
+  body: { readonly sequence?: number; readonly totalBytes?: number; readonly json?: unknown } = {},
+): Buffer {
+  const payload = body.json === undefined ? NO_PAYLOAD : Buffer.from(JSON.stringify(body.json));
+  const header: FrameHeader = {
+    kind,
+    dtype: body.json === undefined ? "none" : "json",
+    sequence: body.sequence ?? 0,
+    round: 0,
+    chunkIndex: 0,
+    chunkCount: 1,
+    totalBytes: body.totalBytes ?? payload.byteLength,
+  };
+  return encodeFrame(scope, header, payload);
+}
+
+/**
+ * Reads one frame of the stream that `scope` describes. The payload is a view of `bytes`.
+ *
+ * @throws {FleetError} GENERATION_ABORTED with a {@link FrameFault}
+ */
+export function decodeFrame(bytes: Uint8Array, scope: FrameScope): Frame {
+  const frame = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (frame.length < HEADER_BYTES) {
+    throw frameError("TRUNCATED", `${frame.length} bytes, its header alone has ${HEADER_BYTES}`);
+  }
+  if (frame.readUInt32LE(0) !== MAGIC) throw frameError("MALFORMED", "does not begin with SCFR");
+  if (frame[4] !== VERSION) throw frameError("MALFORMED", `frame version ${frame[4]}`);
+  const payloadBytes = frame.readUInt32LE(48);
+  if (frame.length !== HEADER_BYTES + payloadBytes) {
+    const got = frame.length - HEADER_BYTES;
+    throw frameError("TRUNCATED", `${got} bytes of payload, its header says ${payloadBytes}`);
+  }
+  if (frame.readUInt32LE(CRC_AT) !== checksum(frame)) {
+    throw frameError("CORRUPT", `the CRC-32 of ${frame.length} bytes is wrong`);
+  }
+  checkScope(frame, scope);
+  const kind = KINDS[(frame[5] ?? 0) - 1];
+  const dtype = DTYPES[(frame[6] ?? 0) - 1];
+  if (kind === undefined || dtype === undefined) {
+    throw frameError("MALFORMED", `unknown kind ${frame[5]} or dtype ${frame[6]}`);
+  }
+  const chunkIndex = frame.readUInt32LE(32);
+  const chunkCount = frame.readUInt32LE(36);
+  if (chunkIndex >= chunkCount || (frame[7] === FLAG_FINAL) !== (chunkIndex === chunkCount - 1)) {
+    throw frameError("MALFORMED", `chunk ${chunkIndex} of ${chunkCount} with flags ${frame[7]}`);
+  }
+  return {
+    kind,
+    dtype,
+    sequence: frame.readUInt32LE(24),
+    round: frame.readUInt16LE(30),
+    chunkIndex,
+    chunkCount,
+    totalBytes: readUint53(frame, 40),
+    payload: frame.subarray(HEADER_BYTES),
+  };
+}
+
+function checkScope(frame: Buffer, scope: FrameScope): void {
+  const generation = readUint53(frame, 16);
+  if (generation !== scope.generation) {
+    throw frameError("FOREIGN", `of generation ${generation}, this is ${scope.generation}`);
+  }
+  if (!scope.experimentHash.every((byte, i) => frame[8 + i] === byte)) {
+    throw frameError("FOREIGN", "of another experiment");
+  }
+  const source = frame.readUInt16LE(28);
+  if (source !== scope.source) {
+    throw frameError("FOREIGN", `of rank ${source} on the stream of rank ${scope.source}`);
+  }
+}
+
+function checksum(frame: Buffer): number {
+  return crc32(frame.subarray(HEADER_BYTES), crc32(frame.subarray(0, CRC_AT)));
+}
+
+function writeUint53(frame: Buffer, value: number, at: number): void {
+  frame.writeUInt32LE(value % 2 ** 32, at);
+  frame.writeUInt32LE(Math.floor(value / 2 ** 32), at + 4);
+}
+
+function readUint53(frame: Buffer, at: number): number {
+  return frame.readUInt32LE(at) + frame.readUInt32LE(at + 4) * 2 ** 32;
+}
