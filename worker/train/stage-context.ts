@@ -35,16 +35,9 @@ export function throwIfStopped(job: StageJob): void {
   throw new FleetError("GENERATION_ABORTED", "stopped at a step boundary");
 }
 
-/** @throws {FleetError} DATA_INVALID when the data set does not fill a single step */
 export function epochSteps({ recipe, stage, trainImages, worldSize }: StageJob): number {
   const { batchPerWorker, dropLast } = recipe[stage];
-  const steps = stepsPerEpoch({ count: trainImages, worldSize, batchPerWorker, dropLast });
-  if (steps > 0) return steps;
-  throw new FleetError(
-    "DATA_INVALID",
-    `${trainImages} training images do not fill one batch of ${worldSize} x ${batchPerWorker} ` +
-      `with ${stage}.dropLast`,
-  );
+  return stepsPerEpoch({ count: trainImages, worldSize, batchPerWorker, dropLast });
 }
 
 /** Adds up where the time of one step goes. */

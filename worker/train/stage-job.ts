@@ -8,7 +8,7 @@
 import type { PlainError } from "../../proto/errors.ts";
 import type { Recipe, StageName } from "../../proto/recipe.ts";
 import type { GroupLink } from "../collective/bridge.ts";
-import type { BatchesShared } from "../data/batch-layout.ts";
+import type { SharedBatches } from "../data/loaders.ts";
 
 /** Everything the engine thread needs to run its rank of one stage. */
 export interface StageJob {
@@ -21,10 +21,10 @@ export interface StageJob {
   readonly folder: string;
   /** Absent when the worker is alone. */
   readonly group: GroupLink | undefined;
-  readonly train: BatchesShared;
+  readonly train: SharedBatches;
   readonly trainImages: number;
   /** Linear stage only. */
-  readonly validation: BatchesShared | undefined;
+  readonly validation: SharedBatches | undefined;
   readonly validationImages: number;
   readonly classes: readonly string[];
   /** Checkpoint to go on from; read by rank 0 and sent to the others. */

@@ -37,12 +37,15 @@ export function validate(
     throwIfStopped(job);
     const batch = batches.next();
     if (!batch) break;
-    const logits = engine.scope(() => {
-      const shape = [batch.count, 3, data.imageSize, data.imageSize];
-      const images = engine.uploadImages(batch.pixels, shape, data);
-      return engine.download(model.forwardLogits(model.forwardFeatures(images)));
-    });
-    countHits(logits, batch.labels, linear.classes, own);
+    // A batch of which no image could be read is empty.
+    if (batch.count > 0) {
+      const logits = engine.scope(() => {
+        const shape = [batch.count, 3, data.imageSize, data.imageSize];
+        const images = engine.uploadImages(batch.pixels, shape, data);
+        return engine.download(model.forwardLogits(model.forwardFeatures(images)));
+      });
+      countHits(logits, batch.labels, linear.classes, own);
+    }
     batches.done();
   }
   const all = sumOverRanks(group.allGather(concat(own)), job.worldSize);
