@@ -1,0 +1,128 @@
+/** Connections to Redis: how they are opened, and what is checked before they are used. */
+
+import { Redis } from "ioredis";
+import { FleetError } from "../../proto/errors.ts";
+import type { Log } from "../../proto/log.ts";
+
+/** A Redis that has not answered by then counts as unreachable. */
+const CONNECT_TIMEOUT_MS = 4_000;
+/** A command that is not answered by then has failed. */
+const COMMAND_TIMEOUT_MS = 5_000;
+/** ioredis 6 and BullMQ 6 need no less. */
+const VERSION_MIN = [6, 2] as const;
+
+export interface RedisConnections {
+  /** For everything that somebody waits for: fails fast while Redis is away. */
+  readonly commands: Redis;
+  /** For the queue's processors: waits while Redis is away, for as long as it takes. */
+  readonly patient: Redis;
+  /** The address without its secrets, for messages. */
+  readonly address: string;
+  close(): void;
+}
+
+/**
+ * Opens both connections and checks the server behind them.
+ *
+ * @throws {FleetError} REDIS_UNREACHABLE within 5 s, also for a server that is too old
+ */
+export async function connectRedis(url: string, log: Log): Promise<RedisConnections> {
+  const address = redactUrl(url);
+  const commands = new Redis(url, {
+    ...baseOptions,
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 0,
+    commandTimeout: COMMAND_TIMEOUT_MS,
+  });
+  // Without a listener ioredis prints every failed attempt itself.
+  let lastProblem = "";
+  commands.on("error", (error: Error) => {
+    lastProblem = describeProblem(error);
+  });
+
+  try {
+    await withDeadline(commands.connect(), CONNECT_TIMEOUT_MS);
+    await checkServer(commands, log);
+  } catch (cause) {
+    commands.disconnect();
+    const problem = lastProblem || describeProblem(cause);
+    throw new FleetError(
+      "REDIS_UNREACHABLE",
+      `Redis at ${address} cannot be used: ${problem}`,
+      { address },
+      cause,
+    );
+  }
+
+  const patient = new Redis(url, { ...baseOptions, maxRetriesPerRequest: null });
+  for (const connection of [commands, patient]) watchConnection(connection, address, log);
+  return {
+    commands,
+    patient,
+    address,
+    close: () => {
+      commands.disconnect();
+      patient.disconnect();
+    },
+  };
+}
+
+const baseOptions = {
+  lazyConnect: true,
+  connectTimeout: CONNECT_TIMEOUT_MS,
+  retryStrategy: (attempt: number) => Math.min(100 * 2 ** attempt, 2_000),
+};
+
+/** HOST:PORT/DB of a Redis URL, without user and password. */
+export function redactUrl(url: string): string {
+  const parsed = URL.canParse(url) ? new URL(url) : undefined;
+  if (!parsed) return url.includes("@") ? "the given address" : url;
+  return `${parsed.host || "127.0.0.1"}${parsed.pathname === "/" ? "" : parsed.pathname}`;
+}
+
+async function checkServer(redis: Redis, log: Log): Promise<void> {
+  const info = await redis.info("server");
+  const version = /^redis_version:(\S+)/m.exec(info)?.[1] ?? "0";
+  const [major = 0, minor = 0] = version.split(".").map(Number);
+  const isOld = major < VERSION_MIN[0] || (major === VERSION_MIN[0] && minor < VERSION_MIN[1]);
+  if (isOld)
+    throw new Error(`it is version ${version}, at least ${VERSION_MIN.join(".")} is needed`);
+
+  const memory = await redis.info("memory");
+  const policy = /^maxmemory_policy:(\S+)/m.exec(memory)?.[1];
+  if (policy !== undefined && policy !== "noeviction") {
+    log.warn({ event: "redis may evict experiments", policy, needed: "noeviction" });
+  }
+}
+
+/** Says once when a connection is lost and once when it is back. */
+function watchConnection(connection: Redis, address: string, log: Log): void {
+  let isDown = false;
+  connection.on("error", (error: Error) => {
+    if (isDown) return;
+    isDown = true;
+    log.warn({ event: "redis lost", address, because: describeProblem(error) });
+  });
+  connection.on("ready", () => {
+    if (isDown) log.info({ event: "redis back", address });
+    isDown = false;
+  });
+}
+
+function describeProblem(problem: unknown): string {
+  if (!(problem instanceof Error)) return String(problem);
+  const causes = problem instanceof AggregateError ? problem.errors : [problem];
+  return causes.map((cause) => (cause as Error).message || String(cause)).join(", ");
+}
+
+async function withDeadline<Result>(work: Promise<Result>, deadlineMs: number): Promise<Result> {
+  let timer: NodeJS.Timeout | undefined;
+  const deadline = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer in ${deadlineMs} ms`)), deadlineMs);
+  });
+  try {
+    return await Promise.race([work, deadline]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

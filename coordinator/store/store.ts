@@ -1,0 +1,294 @@
+/**
+ * What survives the coordinator: experiments, their recipes, their jobs in the queue, and the counter
+ * that generations are drawn from. All of it lies in Redis under one prefix:
+ *
+ *   PREFIX:generation          the fencing counter, INCR only
+ *   PREFIX:experiments         sorted set of ids by the time of submission
+ *   PREFIX:experiment:ID       record of the state machine, JSON
+ *   PREFIX:recipe:ID           resolved recipe, JSON
+ *   PREFIX:queue:*             BullMQ
+ *
+ * Records are written behind: the scheduler never waits for Redis, and while Redis is away only the
+ * newest record of each experiment is kept for it. A coordinator that dies with a record unwritten
+ * does no harm, since a generation that the record does not know is fenced off when it shows up.
+ */
+
+import { FleetError } from "../../proto/errors.ts";
+import type { Log } from "../../proto/log.ts";
+import type { StageName } from "../../proto/recipe.ts";
+import { type Experiment, isFinished, presentStage } from "../experiment/experiment.ts";
+import { connectRedis, type RedisConnections } from "./redis-connection.ts";
+import { type Judge, type QueueDepth, StageQueue } from "./stage-queue.ts";
+
+const RECORD_VERSION = 1;
+const RETRY_MS = 500;
+const FLUSH_TIMEOUT_MS = 5_000;
+
+export interface StoredExperiment {
+  readonly experiment: Experiment;
+  /** The resolved recipe, JSON. */
+  readonly recipeJson: string;
+}
+
+export interface StoreOptions {
+  readonly redisUrl: string;
+  readonly log: Log;
+  /** Keeps several coordinators apart on one Redis. */
+  readonly prefix: string;
+}
+
+/** @throws {FleetError} REDIS_UNREACHABLE within 5 s */
+export async function openStore(options: StoreOptions): Promise<Store> {
+  const connections = await connectRedis(options.redisUrl, options.log);
+  return new Store(connections, options.prefix, options.log);
+}
+
+export class Store {
+  /** Of Redis, for people: without its secrets. */
+  readonly address: string;
+  readonly #connections: RedisConnections;
+  readonly #prefix: string;
+  readonly #log: Log;
+  readonly #queue: StageQueue;
+  readonly #unwritten = new Map<string, Experiment>();
+  #writing: Promise<void> | undefined;
+  #chores: Promise<void> = Promise.resolve();
+  #isClosed = false;
+
+  constructor(connections: RedisConnections, prefix: string, log: Log) {
+    this.address = connections.address;
+    this.#connections = connections;
+    this.#prefix = prefix;
+    this.#log = log;
+    this.#queue = new StageQueue(connections, prefix, log);
+  }
+
+  /** Every experiment, in the order of submission. */
+  async load(): Promise<readonly StoredExperiment[]> {
+    const redis = this.#connections.commands;
+    const ids = await redis.zrange(this.#key("experiments"), 0, -1);
+    const stored: StoredExperiment[] = [];
+    for (const id of ids) {
+      const [record, recipeJson] = await redis.mget([this.#recordKey(id), this.#recipeKey(id)]);
+      const experiment = record ? readRecord(record) : undefined;
+      if (experiment && recipeJson) stored.push({ experiment, recipeJson });
+      else this.#log.error({ event: "experiment record is unreadable", experiment: id });
+    }
+    return stored;
+  }
+
+  /**
+   * Starts the queue. For an experiment whose stage was handed over before, `judge` is asked at once;
+   * jobs that are missing, because a crash came between two writes, are queued again.
+   */
+  async start(judge: Judge, experiments: readonly Experiment[]): Promise<void> {
+    for (const experiment of experiments) {
+      if (!isFinished(experiment)) await this.#reconcile(experiment, judge);
+    }
+    this.#queue.start(judge);
+  }
+
+  /**
+   * Adds a new experiment and queues its stages. Durable when it resolves.
+   *
+   * @throws {FleetError} REDIS_UNREACHABLE, and then nothing was added
+   */
+  async add(experiment: Experiment, recipeJson: string): Promise<void> {
+    const { id, submittedUnixMs } = experiment;
+    await this.#reach(async () => {
+      await this.#connections.commands
+        .multi()
+        .set(this.#recipeKey(id), recipeJson)
+        .set(this.#recordKey(id), writeRecord(experiment))
+        .zadd(this.#key("experiments"), submittedUnixMs, id)
+        .exec();
+      await this.#enqueue(experiment);
+    });
+  }
+
+  /** Takes the newest record of an experiment; writes it soon. */
+  save(experiment: Experiment): void {
+    this.#unwritten.set(experiment.id, experiment);
+    this.#writing ??= this.#write().finally(() => {
+      this.#writing = undefined;
+    });
+  }
+
+  /**
+   * Resolves when everything that was asked for so far is in Redis.
+   *
+   * @throws {FleetError} REDIS_UNREACHABLE when that takes longer than `deadlineMs`
+   */
+  async flush(deadlineMs = FLUSH_TIMEOUT_MS): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const deadline = new Promise<never>((_, reject) => {
+      const message = `Redis at ${this.address} did not take the change in ${deadlineMs} ms`;
+      timer = setTimeout(() => reject(new FleetError("REDIS_UNREACHABLE", message)), deadlineMs);
+    });
+    try {
+      await Promise.race([Promise.all([this.#writing, this.#chores]), deadline]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Draws `count` numbers that no gang ever had, rising. */
+  async drawGenerations(count: number): Promise<readonly number[]> {
+    const last = await this.#reach(() =>
+      this.#connections.commands.incrby(this.#key("generation"), count),
+    );
+    return Array.from({ length: count }, (_, index) => last - count + 1 + index);
+  }
+
+  /** Queues the experiment's present stage and those after it, in place of what is queued of it. */
+  requeue(experiment: Experiment): void {
+    this.#chore("requeue", () => this.#enqueue(experiment));
+  }
+
+  /** Lets the queue know that a stage has come to its end, whichever that was. */
+  stageEnded(experiment: Experiment, stage: StageName): void {
+    const { id, phase } = experiment;
+    this.#chore("stage ended", () =>
+      phase.status === "cancelled"
+        ? this.#queue.remove(id, stageNames(experiment))
+        : this.#queue.wake(id, stage),
+    );
+  }
+
+  /** Removes everything about an experiment. */
+  forget(experiment: Experiment): void {
+    const { id } = experiment;
+    this.#unwritten.delete(id);
+    this.#chore("forget", async () => {
+      await this.#queue.remove(id, stageNames(experiment));
+      await this.#connections.commands
+        .multi()
+        .zrem(this.#key("experiments"), id)
+        .del([this.#recordKey(id), this.#recipeKey(id)])
+        .exec();
+    });
+  }
+
+  async queueDepth(): Promise<QueueDepth> {
+    return await this.#queue.depth();
+  }
+
+  /** Whether Redis answers now. */
+  async isReachable(): Promise<boolean> {
+    return await this.#connections.commands.ping().then(
+      () => true,
+      () => false,
+    );
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await this.flush().catch((error) => {
+      this.#log.error({ event: "not everything was written", because: error.message });
+    });
+    await this.#queue.close();
+    this.#connections.close();
+  }
+
+  async #write(): Promise<void> {
+    while (this.#unwritten.size > 0) {
+      const [next] = this.#unwritten.values();
+      if (!next) return;
+      this.#unwritten.delete(next.id);
+      try {
+        await this.#connections.commands.set(this.#recordKey(next.id), writeRecord(next));
+      } catch (error) {
+        // Unless a newer one has come meanwhile, it has to be tried again.
+        if (!this.#unwritten.has(next.id)) this.#unwritten.set(next.id, next);
+        if (this.#isClosed) {
+          const because = FleetError.from(error).message;
+          this.#log.error({ event: "experiment not written", experiment: next.id, because });
+          return;
+        }
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      }
+    }
+  }
+
+  /** Does work on the queue in the background, in order, again and again until Redis takes it. */
+  #chore(name: string, work: () => Promise<void>): void {
+    const attempt = async (): Promise<void> => {
+      for (;;) {
+        try {
+          return await work();
+        } catch (error) {
+          const because = FleetError.from(error).message;
+          this.#log.warn({ event: "queue work is tried again", name, because });
+          if (this.#isClosed) return;
+          await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+        }
+      }
+    };
+    this.#chores = this.#chores.then(attempt);
+  }
+
+  async #enqueue(experiment: Experiment): Promise<void> {
+    const remaining = stageNames(experiment).slice(experiment.stageIndex);
+    await this.#queue.remove(experiment.id, remaining);
+    await this.#queue.add(experiment.id, remaining, experiment.priority);
+  }
+
+  async #reconcile(experiment: Experiment, judge: Judge): Promise<void> {
+    const { name } = presentStage(experiment);
+    switch (await this.#queue.stateOf(experiment.id, name)) {
+      case "delayed":
+      case "active":
+        judge(experiment.id, name);
+        return;
+      case "waiting-children": {
+        const before = experiment.stages[experiment.stageIndex - 1];
+        if (before) await this.#queue.wake(experiment.id, before.name);
+        return;
+      }
+      case "waiting":
+      case "prioritized":
+        return;
+    }
+    this.#log.warn({ event: "experiment queued again", experiment: experiment.id });
+    await this.#enqueue(experiment);
+  }
+
+  async #reach<Result>(work: () => Promise<Result>): Promise<Result> {
+    try {
+      return await work();
+    } catch (cause) {
+      const message = `Redis at ${this.address} does not answer: ${FleetError.from(cause).message}`;
+      throw new FleetError("REDIS_UNREACHABLE", message, { address: this.address }, cause);
+    }
+  }
+
+  #key(name: string): string {
+    return `${this.#prefix}:${name}`;
+  }
+
+  #recordKey(id: string): string {
+    return this.#key(`experiment:${id}`);
+  }
+
+  #recipeKey(id: string): string {
+    return this.#key(`recipe:${id}`);
+  }
+}
+
+function stageNames(experiment: Experiment): StageName[] {
+  return experiment.stages.map((stage) => stage.name);
+}
+
+function writeRecord(experiment: Experiment): string {
+  return JSON.stringify({ version: RECORD_VERSION, experiment });
+}
+
+/** Undefined for the record of another version, which nobody here could read safely. */
+function readRecord(text: string): Experiment | undefined {
+  try {
+    const record = JSON.parse(text);
+    return record.version === RECORD_VERSION ? record.experiment : undefined;
+  } catch {
+    return undefined;
+  }
+}
