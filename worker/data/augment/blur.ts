@@ -68,23 +68,31 @@ function blurLine(
   { radius, whole, edge }: ExtendedBox,
 ): void {
   const line = paddedLine;
+  let out = begin;
   const margin = (radius + 1) * 3;
   for (let i = 0; i < margin; i++) {
     line[i] = data[begin + (i % 3)]!;
     line[margin + rowBytes + i] = data[begin + rowBytes - 3 + (i % 3)]!;
   }
-  for (let i = 0; i < rowBytes; i++) line[margin + i] = data[begin + i]!;
+  line.set(data.subarray(begin, begin + rowBytes), margin);
 
+  // The pixels from -radius - 1 to radius - 1; the loop takes the first out and the next in.
   const span = margin * 2;
-  for (let channel = 0; channel < 3; channel++) {
-    // The pixels from -radius - 1 to radius - 1; the loop takes the first out and the next in.
-    let sum = 0;
-    for (let i = channel; i < span - 3; i += 3) sum += line[i]!;
-    for (let i = channel; i < rowBytes; i += 3) {
-      sum = (sum + line[i + span - 3]! - line[i]!) | 0;
-      const rim = line[i]! + line[i + span]!;
-      data[begin + i] = (Math.imul(sum, whole) + Math.imul(rim, edge) + HALF) >>> 24;
-    }
+  let red = 0;
+  let green = 0;
+  let blue = 0;
+  for (let i = 0; i < span - 3; i += 3) {
+    red += line[i]!;
+    green += line[i + 1]!;
+    blue += line[i + 2]!;
+  }
+  for (let i = 0, far = span; i < rowBytes; i += 3, far += 3, out += 3) {
+    red = (red + line[far - 3]! - line[i]!) | 0;
+    green = (green + line[far - 2]! - line[i + 1]!) | 0;
+    blue = (blue + line[far - 1]! - line[i + 2]!) | 0;
+    data[out] = weigh(red, line[i]! + line[far]!, whole, edge);
+    data[out + 1] = weigh(green, line[i + 1]! + line[far + 1]!, whole, edge);
+    data[out + 2] = weigh(blue, line[i + 2]! + line[far + 2]!, whole, edge);
   }
 }
 
@@ -95,26 +103,33 @@ function blurColumns(
   height: number,
   { radius, whole, edge }: ExtendedBox,
 ): void {
-  const rowAt = (y: number): number => Math.min(Math.max(y, 0), height - 1) * rowBytes;
+  const rowAt = (y: number): Uint8Array => {
+    const begin = Math.min(Math.max(y, 0), height - 1) * rowBytes;
+    return from.subarray(begin, begin + rowBytes);
+  };
   const sums = columnSums;
   sums.fill(0, 0, rowBytes);
   for (let y = -radius - 1; y < radius; y++) {
     const row = rowAt(y);
-    for (let i = 0; i < rowBytes; i++) sums[i] = (sums[i]! + from[row + i]!) | 0;
+    for (let i = 0; i < rowBytes; i++) sums[i] = (sums[i]! + row[i]!) | 0;
   }
   for (let y = 0; y < height; y++) {
     const leaving = rowAt(y - radius - 1);
     const entering = rowAt(y + radius);
     const next = rowAt(y + radius + 1);
-    const out = y * rowBytes;
+    const out = to.subarray(y * rowBytes, (y + 1) * rowBytes);
     for (let i = 0; i < rowBytes; i++) {
-      const left = from[leaving + i]!;
-      const sum = (sums[i]! + from[entering + i]! - left) | 0;
+      const left = leaving[i]!;
+      const sum = (sums[i]! + entering[i]! - left) | 0;
       sums[i] = sum;
-      const rim = left + from[next + i]!;
-      to[out + i] = (Math.imul(sum, whole) + Math.imul(rim, edge) + HALF) >>> 24;
+      out[i] = weigh(sum, left + next[i]!, whole, edge);
     }
   }
+}
+
+/** Stays below 2^32: the weights of a box add up to at most one. */
+function weigh(sum: number, rim: number, whole: number, edge: number): number {
+  return (Math.imul(sum, whole) + Math.imul(rim, edge) + HALF) >>> 24;
 }
 
 function reserve(imageBytes: number, lineBytes: number, rowBytes: number): void {

@@ -30,8 +30,8 @@ function turn(data: Uint8Array, i: number, shift: number): void {
   const red = data[i]!;
   const green = data[i + 1]!;
   const blue = data[i + 2]!;
-  const value = red > green ? (red > blue ? red : blue) : green > blue ? green : blue;
-  const low = red < green ? (red < blue ? red : blue) : green < blue ? green : blue;
+  const value = Math.max(red, green, blue);
+  const low = Math.min(red, green, blue);
   // Grey has saturation 0, which gives the same grey back for any hue.
   if (value === low) return;
 
@@ -43,14 +43,14 @@ function turn(data: Uint8Array, i: number, shift: number): void {
     data[i + 2] = value;
     return;
   }
-  const toRed = Math.fround((value - red) / chroma);
-  const toGreen = Math.fround((value - green) / chroma);
-  const toBlue = Math.fround((value - blue) / chroma);
+  const away = (channel: number): number => Math.fround((value - channel) / chroma);
   let sixth: number;
-  if (red === value) sixth = Math.fround(toBlue - toGreen);
-  else if (green === value) sixth = Math.fround(2 + toRed - toBlue);
-  else sixth = Math.fround(4 + toGreen - toRed);
-  const circle = Math.fround((sixth / 6 + 1) % 1);
+  if (red === value) sixth = away(blue) - away(green);
+  else if (green === value) sixth = 2 + away(red) - away(blue);
+  else sixth = 4 + away(green) - away(red);
+  // In [5/6, 2), of which Pillow takes the fraction. The operator % would do, but slowly.
+  const turned = Math.fround(sixth) / 6 + 1;
+  const circle = Math.fround(turned < 1 ? turned : turned - 1);
   write(data, i, (Math.trunc(circle * 255) + shift) & 0xff, saturation, value);
 }
 

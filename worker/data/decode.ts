@@ -1,0 +1,101 @@
+/**
+ * File contents to 8-bit RGB, as OpenCV's `imread` gives it (mmpretrain's decoder).
+ *
+ * The EXIF orientation is applied and alpha dropped; colour profiles are ignored. The whole image is
+ * decoded at full size: scaling inside the JPEG decoder would be faster, but changes pixels.
+ */
+
+import sharp, { type OutputInfo } from "sharp";
+import { createImage, type RgbImage } from "./augment/rgb-image.ts";
+import { decodeBmp, decodePnm, PIXELS_MAX, replicateGrey } from "./decode-bitmap.ts";
+
+/** Without leading dot, in lower case. */
+export const IMAGE_EXTENSIONS = [
+  ...["jpg", "jpeg", "png", "webp", "tif", "tiff", "bmp", "ppm", "pgm"],
+] as const;
+
+const PATTERN = new RegExp(`\\.(${IMAGE_EXTENSIONS.join("|")})$`, "i");
+
+/** Frame headers of JPEG: SOF0 to SOF15 without the three other markers in that range. */
+const isFrameHeader = (marker: number): boolean =>
+  marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
+
+/** True if the name ends like an image's; hidden files are none. */
+export function isImageName(name: string): boolean {
+  return PATTERN.test(name) && !/(^|\/)\./.test(name);
+}
+
+/**
+ * Decodes one image. The format is recognised by content, not by name.
+ *
+ * @throws {Error} whose message completes the sentence "FILE ..."
+ */
+export async function decodeImage(bytes: Buffer): Promise<RgbImage> {
+  if (bytes.length === 0) throw new Error("is empty");
+  const head = bytes.toString("latin1", 0, 12);
+  if (/^P[56]\s/.test(head)) return decodePnm(bytes);
+  if (head.startsWith("BM")) return decodeBmp(bytes);
+  if (!/^(\xff\xd8\xff|\x89PNG|RIFF[\s\S]{4}WEBP|II\*\0|MM\0\*)/.test(head)) {
+    throw new Error("is not a JPEG, PNG, WebP, TIFF, BMP or PNM image");
+  }
+
+  const isCmyk = head.startsWith("\xff\xd8") && jpegChannels(bytes) === 4;
+  const pipeline = sharp(bytes, {
+    // A warning, such as stray bytes between JPEG segments, still leaves a whole image.
+    failOn: "truncated",
+    limitInputPixels: PIXELS_MAX,
+    autoOrient: true,
+    ignoreIcc: true,
+  });
+  if (isCmyk) pipeline.pipelineColourspace("cmyk").toColourspace("cmyk");
+  try {
+    const { data, info } = await pipeline.raw().toBuffer({ resolveWithObject: true });
+    return toRgb(data, info, isCmyk);
+  } catch (thrown) {
+    const reason = thrown instanceof Error ? thrown.message : String(thrown);
+    throw new Error(`cannot be decoded: ${reason.replaceAll(/\s*\n\s*/g, "; ")}`, {
+      cause: thrown,
+    });
+  }
+}
+
+function toRgb(data: Buffer, info: OutputInfo, isCmyk: boolean): RgbImage {
+  const { width, height, channels } = info;
+  if (channels === 3) return { width, height, data };
+  const image = createImage(width, height);
+  if (channels === 1) replicateGrey(data, image.data);
+  else if (isCmyk) convertCmyk(data, image.data);
+  else pickChannels(data, channels, image.data);
+  return image;
+}
+
+/** Drops alpha; grey with alpha becomes three equal channels. */
+function pickChannels(data: Buffer, channels: number, target: Uint8Array): void {
+  const step = channels < 3 ? 0 : 1;
+  for (let i = 0, out = 0; out < target.length; i += channels, out += 3) {
+    target[out] = data[i]!;
+    target[out + 1] = data[i + step]!;
+    target[out + 2] = data[i + 2 * step]!;
+  }
+}
+
+/** OpenCV's conversion: with inverted values as Adobe stores them, k - ((255 - c) k >> 8). */
+function convertCmyk(data: Buffer, target: Uint8Array): void {
+  for (let i = 0, out = 0; out < target.length; i += 4, out += 3) {
+    const k = 255 - data[i + 3]!;
+    for (let channel = 0; channel < 3; channel++) {
+      target[out + channel] = k - ((data[i + channel]! * k) >> 8);
+    }
+  }
+}
+
+/** Number of colour components that the frame header names; 0 when there is no such header. */
+function jpegChannels(bytes: Buffer): number {
+  let at = 2;
+  while (at + 9 < bytes.length && bytes[at] === 0xff) {
+    const marker = bytes[at + 1]!;
+    if (isFrameHeader(marker)) return bytes[at + 9]!;
+    at += marker === 0xff ? 1 : 2 + bytes.readUInt16BE(at + 2);
+  }
+  return 0;
+}

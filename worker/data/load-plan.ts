@@ -1,0 +1,137 @@
+/**
+ * What a worker loads, in which order: images to steps, as arithmetic.
+ *
+ * A *task* is one image of one step. Tasks are numbered through the whole stage, so that loader threads
+ * share the work by counting, and a stage can begin at any step.
+ */
+
+import { FleetError } from "../../proto/errors.ts";
+import type { AugmentationRecipe, LinearRecipe } from "../../proto/recipe.ts";
+import { epochIndices, shardIndices, stepsPerEpoch } from "./sampler.ts";
+
+interface CommonPlan {
+  /** Decides the order and every random view. */
+  readonly seed: number;
+  readonly rank: number;
+  readonly worldSize: number;
+  /** Images, not views. */
+  readonly batchPerWorker: number;
+  /** Edge of the square views in pixels. */
+  readonly imageSize: number;
+  /** Different unreadable images that this worker puts up with. */
+  readonly skipLimit: number;
+}
+
+interface TrainingPlan extends CommonPlan {
+  readonly epochs: number;
+  /** First step to load, counted from the beginning of the stage. */
+  readonly startStep: number;
+  readonly dropLast: boolean;
+}
+
+/** Two random views per image. */
+export interface PretrainPlan extends TrainingPlan {
+  readonly kind: "pretrain";
+  readonly augmentation: AugmentationRecipe;
+}
+
+/** One random crop per image. */
+export interface LinearPlan extends TrainingPlan, Pick<LinearRecipe, "crop" | "flip"> {
+  readonly kind: "linear";
+}
+
+/** The centre of every image, each image once a pass; ranks may have unequal shares. */
+export interface ValidationPlan extends CommonPlan {
+  readonly kind: "validation";
+  readonly resizeEdge: number;
+  /** How often to go through the data set. A pass counts as an epoch. */
+  readonly passes: number;
+}
+
+/** Structured-cloneable. */
+export type LoadPlan = PretrainPlan | LinearPlan | ValidationPlan;
+
+/** The steps of one worker. */
+export interface Schedule {
+  /** Images of this worker in one epoch. */
+  readonly share: number;
+  readonly batch: number;
+  readonly stepsPerEpoch: number;
+  /** Steps [startStep, endStep) are loaded. */
+  readonly startStep: number;
+  readonly endStep: number;
+  /** Rows per image. */
+  readonly views: 1 | 2;
+}
+
+/** Where an image goes. */
+export interface Task {
+  readonly step: number;
+  readonly epoch: number;
+  /** Number of the image within its batch. */
+  readonly row: number;
+  /** Number of the image within this worker's share of the epoch. */
+  readonly position: number;
+}
+
+/**
+ * Lays out the steps of a plan over a data set of `count` images.
+ *
+ * @throws {FleetError} DATA_INVALID when `dropLast` leaves no step at all
+ */
+export function scheduleOf(plan: LoadPlan, count: number): Schedule {
+  const batch = plan.batchPerWorker;
+  if (plan.kind === "validation") {
+    const share = shardIndices(count, plan.rank, plan.worldSize).length;
+    const steps = Math.ceil(share / batch);
+    const endStep = steps * plan.passes;
+    return { share, batch, stepsPerEpoch: steps, startStep: 0, endStep, views: 1 };
+  }
+  const steps = stepsPerEpoch({ ...plan, count });
+  if (steps === 0) {
+    const needed = batch * plan.worldSize;
+    throw new FleetError(
+      "DATA_INVALID",
+      `${count} images make no full batch of ${plan.worldSize} workers x ${batch} images; ` +
+        `provide ${needed}, lower batchPerWorker or set dropLast to false`,
+    );
+  }
+  const padded = Math.ceil(count / plan.worldSize);
+  return {
+    share: plan.dropLast ? steps * batch : padded,
+    batch,
+    stepsPerEpoch: steps,
+    startStep: plan.startStep,
+    endStep: steps * plan.epochs,
+    views: plan.kind === "pretrain" ? 2 : 1,
+  };
+}
+
+/** Images in the batch of a step. */
+export function imagesAt(schedule: Schedule, step: number): number {
+  const begin = (step % schedule.stepsPerEpoch) * schedule.batch;
+  return Math.min(schedule.batch, schedule.share - begin);
+}
+
+/** Number of the first task of a step. */
+export function firstTask(schedule: Schedule, step: number): number {
+  const epoch = Math.floor(step / schedule.stepsPerEpoch);
+  return epoch * schedule.share + (step % schedule.stepsPerEpoch) * schedule.batch;
+}
+
+/** The inverse of {@link firstTask}; undefined past the end of the plan. */
+export function taskAt(schedule: Schedule, task: number): Task | undefined {
+  if (schedule.share === 0) return undefined;
+  const epoch = Math.floor(task / schedule.share);
+  const position = task % schedule.share;
+  const step = epoch * schedule.stepsPerEpoch + Math.floor(position / schedule.batch);
+  if (step >= schedule.endStep) return undefined;
+  return { step, epoch, row: position % schedule.batch, position };
+}
+
+/** Numbers in the data set of this worker's images in one epoch, in order. */
+export function indicesOf(plan: LoadPlan, count: number, epoch: number): Int32Array {
+  return plan.kind === "validation"
+    ? shardIndices(count, plan.rank, plan.worldSize)
+    : epochIndices({ ...plan, count, epoch });
+}
