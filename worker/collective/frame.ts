@@ -28,12 +28,14 @@ const FLAG_FINAL = 1;
 const CRC_AT = 60;
 
 /**
- * `hello` opens a stream; `start` announces a ring operation to everyone; `goodbye` says that
- * nothing follows, and `seen` that a goodbye and all before it has arrived; `abort` ends the
- * generation. The others carry an operation's data. The place in the list is the code on the wire.
+ * `hello` opens a stream and `alive` is sent twice a second; `start-*` announces a ring operation to
+ * everyone; `goodbye` says that nothing follows, and `seen` that a goodbye and all before it has
+ * arrived; `abort` ends the generation. The others carry an operation's data. The place in the list
+ * is the code on the wire.
  */
 const KINDS = [
   "hello",
+  "alive",
   "start-reduce",
   "start-broadcast",
   "goodbye",
@@ -139,7 +141,7 @@ export function encodeFrame(
   return sealFrame(frame);
 }
 
-/** A frame outside of any operation: `hello`, `goodbye`, `seen`, `abort`, `start-*`. */
+/** A frame outside of any operation: `hello`, `alive`, `start-*`, `goodbye`, `seen`, `abort`. */
 export function encodeNotice(
   scope: FrameScope,
   kind: FrameKind,

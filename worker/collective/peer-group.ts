@@ -21,6 +21,7 @@ import type { SharedFloats } from "./process-group.ts";
 import { type PartKind, SmallLane, sumParts, type Waiter } from "./small-lane.ts";
 
 const OP_TIMEOUT_MS = 120_000;
+const SILENCE_TIMEOUT_MS = 5000;
 /** How long a member that is done waits for the others to have read what it sent. */
 const LEAVE_TIMEOUT_MS = 30_000;
 /** Up to this size an all-reduce is one hop to everyone rather than 2 (W - 1) hops. */
@@ -34,6 +35,8 @@ export interface JoinOptions extends Membership {
   readonly joinToken: string;
   /** How long one collective may take once its turn has come. Default 120 s. */
   readonly opTimeoutMs?: number;
+  /** A peer whose main thread says nothing for longer is lost. Default 5 s. */
+  readonly silenceTimeoutMs?: number;
   /** Aborts the formation, or the group once it has formed. */
   readonly signal?: AbortSignal;
 }
@@ -115,12 +118,16 @@ class ConnectedGroup implements PeerGroup {
     this.worldSize = options.peers.length;
     this.opTimeoutMs = options.opTimeoutMs ?? OP_TIMEOUT_MS;
     this.failed = this.#broken.opened.then(() => this.#failure ?? this.#ended("it broke"));
-    this.#links = new Links(options, {
-      frame: (rank, lane, frame) => this.#accept(rank, lane, frame),
-      drain: () => this.#guard(() => this.#bulk.drain()),
-      left: () => this.#checkLeavers(),
-      broken: (error) => this.#fail(error, error.toPlain()),
-    });
+    const silenceTimeoutMs = options.silenceTimeoutMs ?? SILENCE_TIMEOUT_MS;
+    this.#links = new Links(
+      { ...options, silenceTimeoutMs },
+      {
+        frame: (rank, lane, frame) => this.#accept(rank, lane, frame),
+        drain: () => this.#guard(() => this.#bulk.drain()),
+        left: () => this.#checkLeavers(),
+        broken: (error) => this.#fail(error, error.toPlain()),
+      },
+    );
     const experimentHash = hashExperiment(options.experimentId);
     const scope = { experimentHash, generation: options.generation, source: options.rank };
     const { worldSize } = this;

@@ -33,12 +33,14 @@ export const peerService = {
 };
 
 /**
- * A process that was killed shows at once, because its sockets close. One that was stopped, or a
- * cable that was cut, shows by the keepalive alone, and grpc-js sends none unless told to.
+ * grpc-js sends no keepalive unless told to, and then a socket whose peer was stopped or cut off
+ * stays for ever. The timeout is long because grpc-js takes a stall of this very process for one of
+ * the peer: after a stall its timer fires before the answer that lies in the socket is read. Peers
+ * are watched over more closely, and without that mistake, by silence.ts.
  */
 const KEEPALIVE: ChannelOptions = {
   "grpc.keepalive_time_ms": 2000,
-  "grpc.keepalive_timeout_ms": 1000,
+  "grpc.keepalive_timeout_ms": 10_000,
   "grpc.keepalive_permit_without_calls": 1,
 };
 

@@ -1,5 +1,9 @@
+import {
+  type JoinOptions,
+  joinGroup,
+  type PeerGroup,
+} from "../../../worker/collective/peer-group.ts";
 import { type PeerServer, startPeerServer } from "../../../worker/collective/peer-server.ts";
-import { type JoinOptions, joinGroup, type PeerGroup } from "../../../worker/collective/peer-group.ts";
 import type { SharedFloats } from "../../../worker/collective/process-group.ts";
 
 type Overrides = Partial<Omit<JoinOptions, "server" | "rank" | "peers">>;
@@ -18,7 +22,9 @@ export async function formGang(worldSize: number, overrides: Overrides = {}): Pr
   const servers = await Promise.all(Array.from({ length: worldSize }, () => startLoopbackServer()));
   const peers = servers.map(({ address }, rank) => ({ workerId: `w${rank}`, address }));
   const groups = await Promise.all(
-    servers.map((server, rank) => joinGroup({ ...joinDefaults(server, rank), peers, ...overrides })),
+    servers.map((server, rank) =>
+      joinGroup({ ...joinDefaults(server, rank), peers, ...overrides }),
+    ),
   );
   return {
     servers,

@@ -1,0 +1,161 @@
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import type { PeerGroup } from "../../../worker/collective/peer-group.ts";
+import { Prng } from "../../support/prng.ts";
+import { formGang, type Gang, sharedFloats } from "./gang.ts";
+
+/** Different on every rank, and not exactly summable in every order. */
+function addend(rank: number, length: number, salt = 0): Float32Array {
+  const prng = new Prng(1000 * salt + rank);
+  return Float32Array.from({ length }, () => prng.next() - 0.5);
+}
+
+function sumOverRanks(worldSize: number, length: number, salt = 0): Float64Array {
+  const sum = new Float64Array(length);
+  for (let rank = 0; rank < worldSize; rank++) {
+    const values = addend(rank, length, salt);
+    for (let i = 0; i < length; i++) sum[i]! += values[i]!;
+  }
+  return sum;
+}
+
+function hash(floats: Float32Array): string {
+  return createHash("sha256")
+    .update(new Uint8Array(floats.buffer, floats.byteOffset, floats.byteLength))
+    .digest("hex");
+}
+
+async function reduceOnAll(gang: Gang, length: number): Promise<Float32Array[]> {
+  return gang.each(async (group) => {
+    const buffer = sharedFloats(addend(group.rank, length));
+    await group.allReduce(buffer);
+    return buffer;
+  });
+}
+
+/** The results are the same bits everywhere, and the sum to within `tolerance` of each element. */
+function assertSums(results: readonly Float32Array[], expected: Float64Array, tolerance: number) {
+  assert.deepEqual(new Set(results.map(hash)).size, 1, "bit-identical on all ranks");
+  for (const [i, value] of expected.entries()) {
+    const error = Math.abs(results[0]![i]! - value);
+    assert.ok(error <= tolerance, `element ${i} is off by ${error}`);
+  }
+}
+
+describe("a gang", function () {
+  this.timeout(60_000);
+
+  for (const worldSize of [1, 2, 3, 4, 16]) {
+    describe(`of ${worldSize}`, () => {
+      let gang: Gang;
+      before(async () => {
+        gang = await formGang(worldSize);
+      });
+      after(() => gang.close());
+
+      // Empty, shorter than the gang, odd, through the small lane, and through the ring.
+      for (const length of [0, 1, 5, 8191, 8193, 300_001]) {
+        it(`sums ${length} floats to the same bits on every rank`, async () => {
+          const results = await reduceOnAll(gang, length);
+          assertSums(results, sumOverRanks(worldSize, length), 1e-6 * worldSize);
+        });
+      }
+
+      it("gathers parts in rank order, small ones and such as take several frames", async () => {
+        for (const length of [0, 1, 256, 70_000]) {
+          const results = await gang.each((group) => group.allGather(addend(group.rank, length)));
+          const parts = Array.from({ length: worldSize }, (_, rank) => [...addend(rank, length)]);
+          const expected = hash(Float32Array.from(parts.flat()));
+          for (const all of results) assert.equal(hash(all), expected);
+        }
+      });
+
+      it("broadcasts from any rank, bit for bit", async () => {
+        for (const root of new Set([0, 1 % worldSize, worldSize - 1])) {
+          const results = await gang.each(async (group) => {
+            const buffer = sharedFloats(addend(group.rank, 100_003));
+            await group.broadcast(buffer, root);
+            return buffer;
+          });
+          const expected = hash(addend(root, 100_003));
+          for (const buffer of results) assert.equal(hash(buffer), expected);
+        }
+      });
+    });
+  }
+
+  it("keeps 200 rounds of mixed operations apart, several under way at once", async () => {
+    const gang = await formGang(3);
+    await gang.each(async (group) => {
+      const prng = new Prng(7);
+      const underWay: Promise<void>[] = [];
+      for (let round = 0; round < 200; round++) underWay.push(...(await mixedRound(group, prng)));
+      await Promise.all(underWay);
+    });
+    await gang.close();
+  });
+
+  it("sums in f32 what travels in bfloat16, to the same bits on every rank", async () => {
+    const worldSize = 4;
+    const gang = await formGang(worldSize, { wire: "bf16" });
+    const results = await reduceOnAll(gang, 200_003);
+    // Each of the 4 hops rounds a value of magnitude below 2 to 8 bits.
+    assertSums(results, sumOverRanks(worldSize, 200_003), worldSize * 2 ** -8);
+    const bits = new Uint32Array(results[0]!.buffer);
+    assert.ok(
+      bits.every((word) => (word & 0xffff) === 0),
+      "holds what the wire can carry",
+    );
+    await gang.close();
+  });
+
+  it("does not hold small gathers up behind a large sum", async () => {
+    const gang = await formGang(2);
+    const order: string[] = [];
+    await gang.each(async (group) => {
+      const sum = group.allReduce(sharedFloats(8_000_000)).then(() => order.push("sum"));
+      await group.allGather(Float32Array.of(group.rank));
+      order.push("gather");
+      await sum;
+    });
+    assert.deepEqual(order.slice(0, 2), ["gather", "gather"]);
+    await gang.close();
+  });
+
+  it("counts what it has reduced", async () => {
+    const gang = await formGang(2);
+    await reduceOnAll(gang, 10);
+    await reduceOnAll(gang, 10_000);
+    const { allReduces, allReduceBytes, allReduceSeconds } = gang.groups[1]!.stats();
+    assert.deepEqual({ allReduces, allReduceBytes }, { allReduces: 2, allReduceBytes: 40_040 });
+    assert.ok(allReduceSeconds > 0);
+    await gang.close();
+  });
+});
+
+/** One drawn operation; all ranks draw the same. Returns what it leaves under way. */
+async function mixedRound(group: PeerGroup, prng: Prng): Promise<Promise<void>[]> {
+  const { rank, worldSize } = group;
+  const kind = prng.int(0, 3);
+  const length = prng.int(0, 1) === 0 ? prng.int(0, 100) : prng.int(8_000, 90_000);
+  const salt = prng.int(0, 99);
+  if (kind === 0) {
+    await group.barrier();
+  } else if (kind === 1) {
+    const all = await group.allGather(new Float32Array(length).fill(salt + rank));
+    for (let r = 0; r < worldSize; r++) {
+      const part = all.subarray(r * length, (r + 1) * length);
+      assert.ok(part.every((x) => x === salt + r));
+    }
+  } else if (kind === 2) {
+    const buffer = sharedFloats(length).fill(rank);
+    await group.broadcast(buffer, salt % worldSize);
+    assert.ok(buffer.every((x) => x === salt % worldSize));
+  } else {
+    const buffer = sharedFloats(length).fill(salt + rank);
+    const expected = salt * worldSize + (worldSize * (worldSize - 1)) / 2;
+    const check = () => assert.ok(buffer.every((x) => x === expected));
+    return [group.allReduce(buffer).then(check)];
+  }
+  return [];
+}
