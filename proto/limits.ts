@@ -24,6 +24,13 @@ export const KEEPALIVE_OPTIONS = {
   "grpc.keepalive_permit_without_calls": 1,
 } as const;
 
+/** For every client of the coordinator: a restarted one is found again within 2 s, not within 120. */
+export const CLIENT_OPTIONS = {
+  ...KEEPALIVE_OPTIONS,
+  "grpc.initial_reconnect_backoff_ms": 250,
+  "grpc.max_reconnect_backoff_ms": 2_000,
+} as const;
+
 /** Metadata key with the sender's PROTOCOL_VERSION; operators' calls have no field for it. */
 export const VERSION_METADATA_KEY = "simclr-protocol-version";
 

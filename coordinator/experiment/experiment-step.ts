@@ -105,6 +105,8 @@ function progressed(
   event: EventOf<"progress">,
   now: number,
 ): ExperimentStep {
+  // Only rank 0 speaks for the gang.
+  if (phase.gang[0] !== event.worker) return stay(experiment);
   if (event.progress.stage !== presentStage(experiment).name) return stay(experiment);
   const reported = reach({ ...experiment, progress: event.progress }, event.progress.step);
   if (phase.status === "running") return stay(reported);

@@ -39,7 +39,8 @@ export interface Assignment {
   readonly experimentId: string;
   readonly stage: StageName;
   readonly generation: number;
-  readonly rank: number;
+  /** Absent for a generation that only the worker still knows of. */
+  readonly rank?: number;
 }
 
 interface Known {
@@ -71,6 +72,10 @@ export type MemberEvent =
   | { readonly type: "assign"; readonly assignment: Assignment }
   | { readonly type: "drained"; readonly generation: number }
   | { readonly type: "disconnected" }
+  /** The coordinator was not listening for a while, which is not the worker's fault. */
+  | { readonly type: "reprieved" }
+  /** It did not do in time what it was told. */
+  | { readonly type: "evicted"; readonly because: string }
   | { readonly type: "tick" };
 
 export type MemberEffect =
@@ -133,6 +138,12 @@ export function step(member: Member, event: MemberEvent, leaseMs: number, now: n
     case "disconnected":
       if (member.status === "idle") return lose(member, "its connection closed", now);
       return stay({ ...member, isConnected: false });
+
+    case "reprieved":
+      return stay({ ...member, leaseEndMs: Math.max(member.leaseEndMs, now + leaseMs) });
+
+    case "evicted":
+      return lose(member, event.because, now);
 
     case "tick":
       if (now < member.leaseEndMs) return stay(member);

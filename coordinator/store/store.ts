@@ -66,7 +66,7 @@ export class Store {
   /** Every experiment, in the order of submission. */
   async load(): Promise<readonly StoredExperiment[]> {
     const redis = this.#connections.commands;
-    const ids = await redis.zrange(this.#key("experiments"), 0, -1);
+    const ids = await redis.zrange(this.#key("experiments"), 0, "-1");
     const stored: StoredExperiment[] = [];
     for (const id of ids) {
       const [record, recipeJson] = await redis.mget([this.#recordKey(id), this.#recipeKey(id)]);

@@ -9,7 +9,7 @@ import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import {
   type CallOptions,
   type ChannelCredentials,
-  type Client,
+  Client,
   type ClientDuplexStream,
   type ClientOptions,
   type ClientReadableStream,
@@ -17,8 +17,8 @@ import {
   type handleBidiStreamingCall,
   type handleServerStreamingCall,
   type handleUnaryCall,
-  type Metadata,
   makeGenericClientConstructor,
+  type Metadata,
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
@@ -42,7 +42,7 @@ export const Stage = {
   UNRECOGNIZED: "UNRECOGNIZED",
 } as const;
 
-export type Stage = (typeof Stage)[keyof typeof Stage];
+export type Stage = typeof Stage[keyof typeof Stage];
 
 export namespace Stage {
   export type STAGE_UNSPECIFIED = typeof Stage.STAGE_UNSPECIFIED;
@@ -112,7 +112,7 @@ export const ExperimentState = {
   UNRECOGNIZED: "UNRECOGNIZED",
 } as const;
 
-export type ExperimentState = (typeof ExperimentState)[keyof typeof ExperimentState];
+export type ExperimentState = typeof ExperimentState[keyof typeof ExperimentState];
 
 export namespace ExperimentState {
   export type EXPERIMENT_STATE_UNSPECIFIED = typeof ExperimentState.EXPERIMENT_STATE_UNSPECIFIED;
@@ -269,7 +269,9 @@ export interface Progress {
   etaSeconds: number;
   /** Latest accuracy on the validation set in percent; linear stage only. */
   top1?: number | undefined;
-  top5?: number | undefined;
+  top5?:
+    | number
+    | undefined;
   /** Images that could not be read and were replaced, over the whole gang. */
   skippedImages: number;
   /** Newest step that a durable checkpoint holds. */
@@ -309,22 +311,20 @@ export interface Stopped {
   /** Last step whose update was applied. */
   step: number;
   /** The checkpoint written on the way out holds this step; rank 0 only. */
-  checkpointStep?: number | undefined;
+  checkpointStep?:
+    | number
+    | undefined;
   /** Why it stopped, for the event log. */
   because: string;
 }
 
 export interface CoordinatorMessage {
-  message:
-    | { $case: "welcome"; value: Welcome }
-    | { $case: "assignment"; value: Assignment }
-    | {
-        $case: "abort";
-        value: Abort;
-      } //
-    /** Leave after the present assignment has stopped. */
-    | { $case: "dismiss"; value: Dismiss }
-    | undefined;
+  message: { $case: "welcome"; value: Welcome } | { $case: "assignment"; value: Assignment } | {
+    $case: "abort";
+    value: Abort;
+  } | //
+  /** Leave after the present assignment has stopped. */
+  { $case: "dismiss"; value: Dismiss } | undefined;
 }
 
 export interface Welcome {
@@ -375,7 +375,8 @@ export interface SubmitResponse {
   experimentId: string;
 }
 
-export type ListExperimentsRequest = {};
+export interface ListExperimentsRequest {
+}
 
 export interface ListExperimentsResponse {
   experiments: Experiment[];
@@ -411,22 +412,39 @@ export interface Experiment {
   submittedUnixMs: number;
   startedUnixMs?: number | undefined;
   finishedUnixMs?: number | undefined;
-  progress?: Progress | undefined;
+  progress?:
+    | Progress
+    | undefined;
   /** In rank order, while a gang is assigned. */
   workerIds: string[];
   /** result.json of each finished stage. */
   pretrainResultJson?: string | undefined;
-  linearResultJson?: string | undefined;
+  linearResultJson?:
+    | string
+    | undefined;
   /** Error code of proto/errors.ts, when failed. */
   errorCode?: string | undefined;
   restarts: number;
+  /** What has happened to it, oldest first; in answers about one experiment only. */
+  history: ExperimentTransition[];
+}
+
+/** One change of an experiment's state. */
+export interface ExperimentTransition {
+  unixMs: number;
+  from: ExperimentState;
+  to: ExperimentState;
+  stage: Stage;
+  generation: number;
+  because: string;
 }
 
 export interface ExperimentUpdate {
   experiment: Experiment | undefined;
 }
 
-export type ListWorkersRequest = {};
+export interface ListWorkersRequest {
+}
 
 export interface ListWorkersResponse {
   workers: WorkerInfo[];
@@ -496,10 +514,7 @@ export const WorkerMessage: MessageFns<WorkerMessage> = {
               break;
             }
 
-            message.message = {
-              $case: "register",
-              value: Register.decode(reader, reader.uint32()),
-            };
+            message.message = { $case: "register", value: Register.decode(reader, reader.uint32()) };
             continue;
           }
           case 2: {
@@ -507,10 +522,7 @@ export const WorkerMessage: MessageFns<WorkerMessage> = {
               break;
             }
 
-            message.message = {
-              $case: "heartbeat",
-              value: Heartbeat.decode(reader, reader.uint32()),
-            };
+            message.message = { $case: "heartbeat", value: Heartbeat.decode(reader, reader.uint32()) };
             continue;
           }
           case 3: {
@@ -518,10 +530,7 @@ export const WorkerMessage: MessageFns<WorkerMessage> = {
               break;
             }
 
-            message.message = {
-              $case: "progress",
-              value: Progress.decode(reader, reader.uint32()),
-            };
+            message.message = { $case: "progress", value: Progress.decode(reader, reader.uint32()) };
             continue;
           }
           case 4: {
@@ -529,10 +538,7 @@ export const WorkerMessage: MessageFns<WorkerMessage> = {
               break;
             }
 
-            message.message = {
-              $case: "result",
-              value: StageResult.decode(reader, reader.uint32()),
-            };
+            message.message = { $case: "result", value: StageResult.decode(reader, reader.uint32()) };
             continue;
           }
           case 5: {
@@ -540,10 +546,7 @@ export const WorkerMessage: MessageFns<WorkerMessage> = {
               break;
             }
 
-            message.message = {
-              $case: "failure",
-              value: StageFailure.decode(reader, reader.uint32()),
-            };
+            message.message = { $case: "failure", value: StageFailure.decode(reader, reader.uint32()) };
             continue;
           }
           case 6: {
@@ -571,16 +574,16 @@ export const WorkerMessage: MessageFns<WorkerMessage> = {
       message: isSet(object.register)
         ? { $case: "register", value: Register.fromJSON(object.register) }
         : isSet(object.heartbeat)
-          ? { $case: "heartbeat", value: Heartbeat.fromJSON(object.heartbeat) }
-          : isSet(object.progress)
-            ? { $case: "progress", value: Progress.fromJSON(object.progress) }
-            : isSet(object.result)
-              ? { $case: "result", value: StageResult.fromJSON(object.result) }
-              : isSet(object.failure)
-                ? { $case: "failure", value: StageFailure.fromJSON(object.failure) }
-                : isSet(object.stopped)
-                  ? { $case: "stopped", value: Stopped.fromJSON(object.stopped) }
-                  : undefined,
+        ? { $case: "heartbeat", value: Heartbeat.fromJSON(object.heartbeat) }
+        : isSet(object.progress)
+        ? { $case: "progress", value: Progress.fromJSON(object.progress) }
+        : isSet(object.result)
+        ? { $case: "result", value: StageResult.fromJSON(object.result) }
+        : isSet(object.failure)
+        ? { $case: "failure", value: StageFailure.fromJSON(object.failure) }
+        : isSet(object.stopped)
+        ? { $case: "stopped", value: Stopped.fromJSON(object.stopped) }
+        : undefined,
     };
   },
 
@@ -610,46 +613,31 @@ export const WorkerMessage: MessageFns<WorkerMessage> = {
     switch (object.message?.$case) {
       case "register": {
         if (object.message?.value !== undefined && object.message?.value !== null) {
-          message.message = {
-            $case: "register",
-            value: Register.fromPartial(object.message.value),
-          };
+          message.message = { $case: "register", value: Register.fromPartial(object.message.value) };
         }
         break;
       }
       case "heartbeat": {
         if (object.message?.value !== undefined && object.message?.value !== null) {
-          message.message = {
-            $case: "heartbeat",
-            value: Heartbeat.fromPartial(object.message.value),
-          };
+          message.message = { $case: "heartbeat", value: Heartbeat.fromPartial(object.message.value) };
         }
         break;
       }
       case "progress": {
         if (object.message?.value !== undefined && object.message?.value !== null) {
-          message.message = {
-            $case: "progress",
-            value: Progress.fromPartial(object.message.value),
-          };
+          message.message = { $case: "progress", value: Progress.fromPartial(object.message.value) };
         }
         break;
       }
       case "result": {
         if (object.message?.value !== undefined && object.message?.value !== null) {
-          message.message = {
-            $case: "result",
-            value: StageResult.fromPartial(object.message.value),
-          };
+          message.message = { $case: "result", value: StageResult.fromPartial(object.message.value) };
         }
         break;
       }
       case "failure": {
         if (object.message?.value !== undefined && object.message?.value !== null) {
-          message.message = {
-            $case: "failure",
-            value: StageFailure.fromPartial(object.message.value),
-          };
+          message.message = { $case: "failure", value: StageFailure.fromPartial(object.message.value) };
         }
         break;
       }
@@ -824,32 +812,32 @@ export const Register: MessageFns<Register> = {
       protocolVersion: isSet(object.protocolVersion)
         ? globalThis.Number(object.protocolVersion)
         : isSet(object.protocol_version)
-          ? globalThis.Number(object.protocol_version)
-          : 0,
+        ? globalThis.Number(object.protocol_version)
+        : 0,
       softwareVersion: isSet(object.softwareVersion)
         ? globalThis.String(object.softwareVersion)
         : isSet(object.software_version)
-          ? globalThis.String(object.software_version)
-          : "",
+        ? globalThis.String(object.software_version)
+        : "",
       workerId: isSet(object.workerId)
         ? globalThis.String(object.workerId)
         : isSet(object.worker_id)
-          ? globalThis.String(object.worker_id)
-          : "",
+        ? globalThis.String(object.worker_id)
+        : "",
       name: isSet(object.name) ? globalThis.String(object.name) : "",
       peerAddress: isSet(object.peerAddress)
         ? globalThis.String(object.peerAddress)
         : isSet(object.peer_address)
-          ? globalThis.String(object.peer_address)
-          : "",
+        ? globalThis.String(object.peer_address)
+        : "",
       engine: isSet(object.engine) ? globalThis.String(object.engine) : "",
       device: isSet(object.device) ? globalThis.String(object.device) : "",
       threads: isSet(object.threads) ? globalThis.Number(object.threads) : 0,
       joinToken: isSet(object.joinToken)
         ? globalThis.String(object.joinToken)
         : isSet(object.join_token)
-          ? globalThis.String(object.join_token)
-          : "",
+        ? globalThis.String(object.join_token)
+        : "",
       running: isSet(object.running) ? Running.fromJSON(object.running) : undefined,
     };
   },
@@ -903,10 +891,9 @@ export const Register: MessageFns<Register> = {
     message.device = object.device ?? "";
     message.threads = object.threads ?? 0;
     message.joinToken = object.joinToken ?? "";
-    message.running =
-      object.running !== undefined && object.running !== null
-        ? Running.fromPartial(object.running)
-        : undefined;
+    message.running = (object.running !== undefined && object.running !== null)
+      ? Running.fromPartial(object.running)
+      : undefined;
     return message;
   },
 };
@@ -994,8 +981,8 @@ export const Running: MessageFns<Running> = {
       experimentId: isSet(object.experimentId)
         ? globalThis.String(object.experimentId)
         : isSet(object.experiment_id)
-          ? globalThis.String(object.experiment_id)
-          : "",
+        ? globalThis.String(object.experiment_id)
+        : "",
       stage: isSet(object.stage) ? stageFromJSON(object.stage) : Stage.STAGE_UNSPECIFIED,
       generation: isSet(object.generation) ? globalThis.Number(object.generation) : 0,
       step: isSet(object.step) ? globalThis.Number(object.step) : 0,
@@ -1094,8 +1081,8 @@ export const Heartbeat: MessageFns<Heartbeat> = {
       rssBytes: isSet(object.rssBytes)
         ? globalThis.Number(object.rssBytes)
         : isSet(object.rss_bytes)
-          ? globalThis.Number(object.rss_bytes)
-          : 0,
+        ? globalThis.Number(object.rss_bytes)
+        : 0,
     };
   },
 
@@ -1115,10 +1102,9 @@ export const Heartbeat: MessageFns<Heartbeat> = {
   },
   fromPartial<I extends Exact<DeepPartial<Heartbeat>, I>>(object: I): Heartbeat {
     const message = createBaseHeartbeat();
-    message.running =
-      object.running !== undefined && object.running !== null
-        ? Running.fromPartial(object.running)
-        : undefined;
+    message.running = (object.running !== undefined && object.running !== null)
+      ? Running.fromPartial(object.running)
+      : undefined;
     message.rssBytes = object.rssBytes ?? 0;
     return message;
   },
@@ -1344,46 +1330,46 @@ export const Progress: MessageFns<Progress> = {
       experimentId: isSet(object.experimentId)
         ? globalThis.String(object.experimentId)
         : isSet(object.experiment_id)
-          ? globalThis.String(object.experiment_id)
-          : "",
+        ? globalThis.String(object.experiment_id)
+        : "",
       stage: isSet(object.stage) ? stageFromJSON(object.stage) : Stage.STAGE_UNSPECIFIED,
       generation: isSet(object.generation) ? globalThis.Number(object.generation) : 0,
       step: isSet(object.step) ? globalThis.Number(object.step) : 0,
       stepsTotal: isSet(object.stepsTotal)
         ? globalThis.Number(object.stepsTotal)
         : isSet(object.steps_total)
-          ? globalThis.Number(object.steps_total)
-          : 0,
+        ? globalThis.Number(object.steps_total)
+        : 0,
       epoch: isSet(object.epoch) ? globalThis.Number(object.epoch) : 0,
       epochsTotal: isSet(object.epochsTotal)
         ? globalThis.Number(object.epochsTotal)
         : isSet(object.epochs_total)
-          ? globalThis.Number(object.epochs_total)
-          : 0,
+        ? globalThis.Number(object.epochs_total)
+        : 0,
       loss: isSet(object.loss) ? globalThis.Number(object.loss) : 0,
       lr: isSet(object.lr) ? globalThis.Number(object.lr) : 0,
       imagesPerSecond: isSet(object.imagesPerSecond)
         ? globalThis.Number(object.imagesPerSecond)
         : isSet(object.images_per_second)
-          ? globalThis.Number(object.images_per_second)
-          : 0,
+        ? globalThis.Number(object.images_per_second)
+        : 0,
       etaSeconds: isSet(object.etaSeconds)
         ? globalThis.Number(object.etaSeconds)
         : isSet(object.eta_seconds)
-          ? globalThis.Number(object.eta_seconds)
-          : 0,
+        ? globalThis.Number(object.eta_seconds)
+        : 0,
       top1: isSet(object.top1) ? globalThis.Number(object.top1) : undefined,
       top5: isSet(object.top5) ? globalThis.Number(object.top5) : undefined,
       skippedImages: isSet(object.skippedImages)
         ? globalThis.Number(object.skippedImages)
         : isSet(object.skipped_images)
-          ? globalThis.Number(object.skipped_images)
-          : 0,
+        ? globalThis.Number(object.skipped_images)
+        : 0,
       checkpointStep: isSet(object.checkpointStep)
         ? globalThis.Number(object.checkpointStep)
         : isSet(object.checkpoint_step)
-          ? globalThis.Number(object.checkpoint_step)
-          : undefined,
+        ? globalThis.Number(object.checkpoint_step)
+        : undefined,
     };
   },
 
@@ -1462,13 +1448,7 @@ export const Progress: MessageFns<Progress> = {
 };
 
 function createBaseStageResult(): StageResult {
-  return {
-    experimentId: "",
-    stage: Stage.STAGE_UNSPECIFIED,
-    generation: 0,
-    rank: 0,
-    resultJson: "",
-  };
+  return { experimentId: "", stage: Stage.STAGE_UNSPECIFIED, generation: 0, rank: 0, resultJson: "" };
 }
 
 export const StageResult: MessageFns<StageResult> = {
@@ -1561,16 +1541,16 @@ export const StageResult: MessageFns<StageResult> = {
       experimentId: isSet(object.experimentId)
         ? globalThis.String(object.experimentId)
         : isSet(object.experiment_id)
-          ? globalThis.String(object.experiment_id)
-          : "",
+        ? globalThis.String(object.experiment_id)
+        : "",
       stage: isSet(object.stage) ? stageFromJSON(object.stage) : Stage.STAGE_UNSPECIFIED,
       generation: isSet(object.generation) ? globalThis.Number(object.generation) : 0,
       rank: isSet(object.rank) ? globalThis.Number(object.rank) : 0,
       resultJson: isSet(object.resultJson)
         ? globalThis.String(object.resultJson)
         : isSet(object.result_json)
-          ? globalThis.String(object.result_json)
-          : "",
+        ? globalThis.String(object.result_json)
+        : "",
     };
   },
 
@@ -1744,8 +1724,8 @@ export const StageFailure: MessageFns<StageFailure> = {
       experimentId: isSet(object.experimentId)
         ? globalThis.String(object.experimentId)
         : isSet(object.experiment_id)
-          ? globalThis.String(object.experiment_id)
-          : "",
+        ? globalThis.String(object.experiment_id)
+        : "",
       stage: isSet(object.stage) ? stageFromJSON(object.stage) : Stage.STAGE_UNSPECIFIED,
       generation: isSet(object.generation) ? globalThis.Number(object.generation) : 0,
       rank: isSet(object.rank) ? globalThis.Number(object.rank) : 0,
@@ -1754,8 +1734,8 @@ export const StageFailure: MessageFns<StageFailure> = {
       unixMs: isSet(object.unixMs)
         ? globalThis.Number(object.unixMs)
         : isSet(object.unix_ms)
-          ? globalThis.Number(object.unix_ms)
-          : 0,
+        ? globalThis.Number(object.unix_ms)
+        : 0,
       step: isSet(object.step) ? globalThis.Number(object.step) : 0,
     };
   },
@@ -1930,8 +1910,8 @@ export const Stopped: MessageFns<Stopped> = {
       experimentId: isSet(object.experimentId)
         ? globalThis.String(object.experimentId)
         : isSet(object.experiment_id)
-          ? globalThis.String(object.experiment_id)
-          : "",
+        ? globalThis.String(object.experiment_id)
+        : "",
       stage: isSet(object.stage) ? stageFromJSON(object.stage) : Stage.STAGE_UNSPECIFIED,
       generation: isSet(object.generation) ? globalThis.Number(object.generation) : 0,
       rank: isSet(object.rank) ? globalThis.Number(object.rank) : 0,
@@ -1939,8 +1919,8 @@ export const Stopped: MessageFns<Stopped> = {
       checkpointStep: isSet(object.checkpointStep)
         ? globalThis.Number(object.checkpointStep)
         : isSet(object.checkpoint_step)
-          ? globalThis.Number(object.checkpoint_step)
-          : undefined,
+        ? globalThis.Number(object.checkpoint_step)
+        : undefined,
       because: isSet(object.because) ? globalThis.String(object.because) : "",
     };
   },
@@ -2036,10 +2016,7 @@ export const CoordinatorMessage: MessageFns<CoordinatorMessage> = {
               break;
             }
 
-            message.message = {
-              $case: "assignment",
-              value: Assignment.decode(reader, reader.uint32()),
-            };
+            message.message = { $case: "assignment", value: Assignment.decode(reader, reader.uint32()) };
             continue;
           }
           case 3: {
@@ -2075,12 +2052,12 @@ export const CoordinatorMessage: MessageFns<CoordinatorMessage> = {
       message: isSet(object.welcome)
         ? { $case: "welcome", value: Welcome.fromJSON(object.welcome) }
         : isSet(object.assignment)
-          ? { $case: "assignment", value: Assignment.fromJSON(object.assignment) }
-          : isSet(object.abort)
-            ? { $case: "abort", value: Abort.fromJSON(object.abort) }
-            : isSet(object.dismiss)
-              ? { $case: "dismiss", value: Dismiss.fromJSON(object.dismiss) }
-              : undefined,
+        ? { $case: "assignment", value: Assignment.fromJSON(object.assignment) }
+        : isSet(object.abort)
+        ? { $case: "abort", value: Abort.fromJSON(object.abort) }
+        : isSet(object.dismiss)
+        ? { $case: "dismiss", value: Dismiss.fromJSON(object.dismiss) }
+        : undefined,
     };
   },
 
@@ -2112,10 +2089,7 @@ export const CoordinatorMessage: MessageFns<CoordinatorMessage> = {
       }
       case "assignment": {
         if (object.message?.value !== undefined && object.message?.value !== null) {
-          message.message = {
-            $case: "assignment",
-            value: Assignment.fromPartial(object.message.value),
-          };
+          message.message = { $case: "assignment", value: Assignment.fromPartial(object.message.value) };
         }
         break;
       }
@@ -2208,18 +2182,18 @@ export const Welcome: MessageFns<Welcome> = {
       softwareVersion: isSet(object.softwareVersion)
         ? globalThis.String(object.softwareVersion)
         : isSet(object.software_version)
-          ? globalThis.String(object.software_version)
-          : "",
+        ? globalThis.String(object.software_version)
+        : "",
       heartbeatIntervalMs: isSet(object.heartbeatIntervalMs)
         ? globalThis.Number(object.heartbeatIntervalMs)
         : isSet(object.heartbeat_interval_ms)
-          ? globalThis.Number(object.heartbeat_interval_ms)
-          : 0,
+        ? globalThis.Number(object.heartbeat_interval_ms)
+        : 0,
       leaseMs: isSet(object.leaseMs)
         ? globalThis.Number(object.leaseMs)
         : isSet(object.lease_ms)
-          ? globalThis.Number(object.lease_ms)
-          : 0,
+        ? globalThis.Number(object.lease_ms)
+        : 0,
     };
   },
 
@@ -2373,24 +2347,22 @@ export const Assignment: MessageFns<Assignment> = {
       experimentId: isSet(object.experimentId)
         ? globalThis.String(object.experimentId)
         : isSet(object.experiment_id)
-          ? globalThis.String(object.experiment_id)
-          : "",
+        ? globalThis.String(object.experiment_id)
+        : "",
       stage: isSet(object.stage) ? stageFromJSON(object.stage) : Stage.STAGE_UNSPECIFIED,
       generation: isSet(object.generation) ? globalThis.Number(object.generation) : 0,
       rank: isSet(object.rank) ? globalThis.Number(object.rank) : 0,
-      peers: globalThis.Array.isArray(object?.peers)
-        ? object.peers.map((e: any) => Peer.fromJSON(e))
-        : [],
+      peers: globalThis.Array.isArray(object?.peers) ? object.peers.map((e: any) => Peer.fromJSON(e)) : [],
       recipeJson: isSet(object.recipeJson)
         ? globalThis.String(object.recipeJson)
         : isSet(object.recipe_json)
-          ? globalThis.String(object.recipe_json)
-          : "",
+        ? globalThis.String(object.recipe_json)
+        : "",
       formationTimeoutMs: isSet(object.formationTimeoutMs)
         ? globalThis.Number(object.formationTimeoutMs)
         : isSet(object.formation_timeout_ms)
-          ? globalThis.Number(object.formation_timeout_ms)
-          : 0,
+        ? globalThis.Number(object.formation_timeout_ms)
+        : 0,
     };
   },
 
@@ -2497,8 +2469,8 @@ export const Peer: MessageFns<Peer> = {
       workerId: isSet(object.workerId)
         ? globalThis.String(object.workerId)
         : isSet(object.worker_id)
-          ? globalThis.String(object.worker_id)
-          : "",
+        ? globalThis.String(object.worker_id)
+        : "",
       address: isSet(object.address) ? globalThis.String(object.address) : "",
     };
   },
@@ -2597,8 +2569,8 @@ export const Abort: MessageFns<Abort> = {
       experimentId: isSet(object.experimentId)
         ? globalThis.String(object.experimentId)
         : isSet(object.experiment_id)
-          ? globalThis.String(object.experiment_id)
-          : "",
+        ? globalThis.String(object.experiment_id)
+        : "",
       generation: isSet(object.generation) ? globalThis.Number(object.generation) : 0,
       because: isSet(object.because) ? globalThis.String(object.because) : "",
     };
@@ -2769,8 +2741,8 @@ export const SubmitRequest: MessageFns<SubmitRequest> = {
       recipeJson: isSet(object.recipeJson)
         ? globalThis.String(object.recipeJson)
         : isSet(object.recipe_json)
-          ? globalThis.String(object.recipe_json)
-          : "",
+        ? globalThis.String(object.recipe_json)
+        : "",
       priority: isSet(object.priority) ? globalThis.Number(object.priority) : 0,
       name: isSet(object.name) ? globalThis.String(object.name) : "",
     };
@@ -2852,8 +2824,8 @@ export const SubmitResponse: MessageFns<SubmitResponse> = {
       experimentId: isSet(object.experimentId)
         ? globalThis.String(object.experimentId)
         : isSet(object.experiment_id)
-          ? globalThis.String(object.experiment_id)
-          : "",
+        ? globalThis.String(object.experiment_id)
+        : "",
     };
   },
 
@@ -2918,14 +2890,10 @@ export const ListExperimentsRequest: MessageFns<ListExperimentsRequest> = {
     return obj;
   },
 
-  create<I extends Exact<DeepPartial<ListExperimentsRequest>, I>>(
-    base?: I,
-  ): ListExperimentsRequest {
+  create<I extends Exact<DeepPartial<ListExperimentsRequest>, I>>(base?: I): ListExperimentsRequest {
     return ListExperimentsRequest.fromPartial(base ?? ({} as any));
   },
-  fromPartial<I extends Exact<DeepPartial<ListExperimentsRequest>, I>>(
-    _: I,
-  ): ListExperimentsRequest {
+  fromPartial<I extends Exact<DeepPartial<ListExperimentsRequest>, I>>(_: I): ListExperimentsRequest {
     const message = createBaseListExperimentsRequest();
     return message;
   },
@@ -2936,10 +2904,7 @@ function createBaseListExperimentsResponse(): ListExperimentsResponse {
 }
 
 export const ListExperimentsResponse: MessageFns<ListExperimentsResponse> = {
-  encode(
-    message: ListExperimentsResponse,
-    writer: BinaryWriter = new BinaryWriter(),
-  ): BinaryWriter {
+  encode(message: ListExperimentsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.experiments) {
       Experiment.encode(v!, writer.uint32(10).fork()).join();
     }
@@ -2995,14 +2960,10 @@ export const ListExperimentsResponse: MessageFns<ListExperimentsResponse> = {
     return obj;
   },
 
-  create<I extends Exact<DeepPartial<ListExperimentsResponse>, I>>(
-    base?: I,
-  ): ListExperimentsResponse {
+  create<I extends Exact<DeepPartial<ListExperimentsResponse>, I>>(base?: I): ListExperimentsResponse {
     return ListExperimentsResponse.fromPartial(base ?? ({} as any));
   },
-  fromPartial<I extends Exact<DeepPartial<ListExperimentsResponse>, I>>(
-    object: I,
-  ): ListExperimentsResponse {
+  fromPartial<I extends Exact<DeepPartial<ListExperimentsResponse>, I>>(object: I): ListExperimentsResponse {
     const message = createBaseListExperimentsResponse();
     message.experiments = object.experiments?.map((e) => Experiment.fromPartial(e)) || [];
     return message;
@@ -3059,8 +3020,8 @@ export const GetExperimentRequest: MessageFns<GetExperimentRequest> = {
       experimentId: isSet(object.experimentId)
         ? globalThis.String(object.experimentId)
         : isSet(object.experiment_id)
-          ? globalThis.String(object.experiment_id)
-          : "",
+        ? globalThis.String(object.experiment_id)
+        : "",
     };
   },
 
@@ -3075,9 +3036,7 @@ export const GetExperimentRequest: MessageFns<GetExperimentRequest> = {
   create<I extends Exact<DeepPartial<GetExperimentRequest>, I>>(base?: I): GetExperimentRequest {
     return GetExperimentRequest.fromPartial(base ?? ({} as any));
   },
-  fromPartial<I extends Exact<DeepPartial<GetExperimentRequest>, I>>(
-    object: I,
-  ): GetExperimentRequest {
+  fromPartial<I extends Exact<DeepPartial<GetExperimentRequest>, I>>(object: I): GetExperimentRequest {
     const message = createBaseGetExperimentRequest();
     message.experimentId = object.experimentId ?? "";
     return message;
@@ -3134,8 +3093,8 @@ export const WatchExperimentRequest: MessageFns<WatchExperimentRequest> = {
       experimentId: isSet(object.experimentId)
         ? globalThis.String(object.experimentId)
         : isSet(object.experiment_id)
-          ? globalThis.String(object.experiment_id)
-          : "",
+        ? globalThis.String(object.experiment_id)
+        : "",
     };
   },
 
@@ -3147,14 +3106,10 @@ export const WatchExperimentRequest: MessageFns<WatchExperimentRequest> = {
     return obj;
   },
 
-  create<I extends Exact<DeepPartial<WatchExperimentRequest>, I>>(
-    base?: I,
-  ): WatchExperimentRequest {
+  create<I extends Exact<DeepPartial<WatchExperimentRequest>, I>>(base?: I): WatchExperimentRequest {
     return WatchExperimentRequest.fromPartial(base ?? ({} as any));
   },
-  fromPartial<I extends Exact<DeepPartial<WatchExperimentRequest>, I>>(
-    object: I,
-  ): WatchExperimentRequest {
+  fromPartial<I extends Exact<DeepPartial<WatchExperimentRequest>, I>>(object: I): WatchExperimentRequest {
     const message = createBaseWatchExperimentRequest();
     message.experimentId = object.experimentId ?? "";
     return message;
@@ -3166,10 +3121,7 @@ function createBaseCancelExperimentRequest(): CancelExperimentRequest {
 }
 
 export const CancelExperimentRequest: MessageFns<CancelExperimentRequest> = {
-  encode(
-    message: CancelExperimentRequest,
-    writer: BinaryWriter = new BinaryWriter(),
-  ): BinaryWriter {
+  encode(message: CancelExperimentRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.experimentId !== "") {
       writer.uint32(10).string(message.experimentId);
     }
@@ -3214,8 +3166,8 @@ export const CancelExperimentRequest: MessageFns<CancelExperimentRequest> = {
       experimentId: isSet(object.experimentId)
         ? globalThis.String(object.experimentId)
         : isSet(object.experiment_id)
-          ? globalThis.String(object.experiment_id)
-          : "",
+        ? globalThis.String(object.experiment_id)
+        : "",
     };
   },
 
@@ -3227,14 +3179,10 @@ export const CancelExperimentRequest: MessageFns<CancelExperimentRequest> = {
     return obj;
   },
 
-  create<I extends Exact<DeepPartial<CancelExperimentRequest>, I>>(
-    base?: I,
-  ): CancelExperimentRequest {
+  create<I extends Exact<DeepPartial<CancelExperimentRequest>, I>>(base?: I): CancelExperimentRequest {
     return CancelExperimentRequest.fromPartial(base ?? ({} as any));
   },
-  fromPartial<I extends Exact<DeepPartial<CancelExperimentRequest>, I>>(
-    object: I,
-  ): CancelExperimentRequest {
+  fromPartial<I extends Exact<DeepPartial<CancelExperimentRequest>, I>>(object: I): CancelExperimentRequest {
     const message = createBaseCancelExperimentRequest();
     message.experimentId = object.experimentId ?? "";
     return message;
@@ -3291,8 +3239,8 @@ export const RetryExperimentRequest: MessageFns<RetryExperimentRequest> = {
       experimentId: isSet(object.experimentId)
         ? globalThis.String(object.experimentId)
         : isSet(object.experiment_id)
-          ? globalThis.String(object.experiment_id)
-          : "",
+        ? globalThis.String(object.experiment_id)
+        : "",
     };
   },
 
@@ -3304,14 +3252,10 @@ export const RetryExperimentRequest: MessageFns<RetryExperimentRequest> = {
     return obj;
   },
 
-  create<I extends Exact<DeepPartial<RetryExperimentRequest>, I>>(
-    base?: I,
-  ): RetryExperimentRequest {
+  create<I extends Exact<DeepPartial<RetryExperimentRequest>, I>>(base?: I): RetryExperimentRequest {
     return RetryExperimentRequest.fromPartial(base ?? ({} as any));
   },
-  fromPartial<I extends Exact<DeepPartial<RetryExperimentRequest>, I>>(
-    object: I,
-  ): RetryExperimentRequest {
+  fromPartial<I extends Exact<DeepPartial<RetryExperimentRequest>, I>>(object: I): RetryExperimentRequest {
     const message = createBaseRetryExperimentRequest();
     message.experimentId = object.experimentId ?? "";
     return message;
@@ -3338,6 +3282,7 @@ function createBaseExperiment(): Experiment {
     linearResultJson: undefined,
     errorCode: undefined,
     restarts: 0,
+    history: [],
   };
 }
 
@@ -3396,6 +3341,9 @@ export const Experiment: MessageFns<Experiment> = {
     }
     if (message.restarts !== 0) {
       writer.uint32(144).uint32(message.restarts);
+    }
+    for (const v of message.history) {
+      ExperimentTransition.encode(v!, writer.uint32(154).fork()).join();
     }
     return writer;
   },
@@ -3557,6 +3505,14 @@ export const Experiment: MessageFns<Experiment> = {
             message.restarts = reader.uint32();
             continue;
           }
+          case 19: {
+            if (tag !== 154) {
+              break;
+            }
+
+            message.history.push(ExperimentTransition.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3574,63 +3530,64 @@ export const Experiment: MessageFns<Experiment> = {
       experimentId: isSet(object.experimentId)
         ? globalThis.String(object.experimentId)
         : isSet(object.experiment_id)
-          ? globalThis.String(object.experiment_id)
-          : "",
+        ? globalThis.String(object.experiment_id)
+        : "",
       name: isSet(object.name) ? globalThis.String(object.name) : "",
       recipeName: isSet(object.recipeName)
         ? globalThis.String(object.recipeName)
         : isSet(object.recipe_name)
-          ? globalThis.String(object.recipe_name)
-          : "",
+        ? globalThis.String(object.recipe_name)
+        : "",
       recipeJson: isSet(object.recipeJson)
         ? globalThis.String(object.recipeJson)
         : isSet(object.recipe_json)
-          ? globalThis.String(object.recipe_json)
-          : "",
+        ? globalThis.String(object.recipe_json)
+        : "",
       priority: isSet(object.priority) ? globalThis.Number(object.priority) : 0,
-      state: isSet(object.state)
-        ? experimentStateFromJSON(object.state)
-        : ExperimentState.EXPERIMENT_STATE_UNSPECIFIED,
+      state: isSet(object.state) ? experimentStateFromJSON(object.state) : ExperimentState.EXPERIMENT_STATE_UNSPECIFIED,
       stage: isSet(object.stage) ? stageFromJSON(object.stage) : Stage.STAGE_UNSPECIFIED,
       generation: isSet(object.generation) ? globalThis.Number(object.generation) : 0,
       reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
       submittedUnixMs: isSet(object.submittedUnixMs)
         ? globalThis.Number(object.submittedUnixMs)
         : isSet(object.submitted_unix_ms)
-          ? globalThis.Number(object.submitted_unix_ms)
-          : 0,
+        ? globalThis.Number(object.submitted_unix_ms)
+        : 0,
       startedUnixMs: isSet(object.startedUnixMs)
         ? globalThis.Number(object.startedUnixMs)
         : isSet(object.started_unix_ms)
-          ? globalThis.Number(object.started_unix_ms)
-          : undefined,
+        ? globalThis.Number(object.started_unix_ms)
+        : undefined,
       finishedUnixMs: isSet(object.finishedUnixMs)
         ? globalThis.Number(object.finishedUnixMs)
         : isSet(object.finished_unix_ms)
-          ? globalThis.Number(object.finished_unix_ms)
-          : undefined,
+        ? globalThis.Number(object.finished_unix_ms)
+        : undefined,
       progress: isSet(object.progress) ? Progress.fromJSON(object.progress) : undefined,
       workerIds: globalThis.Array.isArray(object?.workerIds)
         ? object.workerIds.map((e: any) => globalThis.String(e))
         : globalThis.Array.isArray(object?.worker_ids)
-          ? object.worker_ids.map((e: any) => globalThis.String(e))
-          : [],
+        ? object.worker_ids.map((e: any) => globalThis.String(e))
+        : [],
       pretrainResultJson: isSet(object.pretrainResultJson)
         ? globalThis.String(object.pretrainResultJson)
         : isSet(object.pretrain_result_json)
-          ? globalThis.String(object.pretrain_result_json)
-          : undefined,
+        ? globalThis.String(object.pretrain_result_json)
+        : undefined,
       linearResultJson: isSet(object.linearResultJson)
         ? globalThis.String(object.linearResultJson)
         : isSet(object.linear_result_json)
-          ? globalThis.String(object.linear_result_json)
-          : undefined,
+        ? globalThis.String(object.linear_result_json)
+        : undefined,
       errorCode: isSet(object.errorCode)
         ? globalThis.String(object.errorCode)
         : isSet(object.error_code)
-          ? globalThis.String(object.error_code)
-          : undefined,
+        ? globalThis.String(object.error_code)
+        : undefined,
       restarts: isSet(object.restarts) ? globalThis.Number(object.restarts) : 0,
+      history: globalThis.Array.isArray(object?.history)
+        ? object.history.map((e: any) => ExperimentTransition.fromJSON(e))
+        : [],
     };
   },
 
@@ -3690,6 +3647,9 @@ export const Experiment: MessageFns<Experiment> = {
     if (message.restarts !== 0) {
       obj.restarts = Math.round(message.restarts);
     }
+    if (message.history?.length) {
+      obj.history = message.history.map((e) => ExperimentTransition.toJSON(e));
+    }
     return obj;
   },
 
@@ -3710,15 +3670,175 @@ export const Experiment: MessageFns<Experiment> = {
     message.submittedUnixMs = object.submittedUnixMs ?? 0;
     message.startedUnixMs = object.startedUnixMs ?? undefined;
     message.finishedUnixMs = object.finishedUnixMs ?? undefined;
-    message.progress =
-      object.progress !== undefined && object.progress !== null
-        ? Progress.fromPartial(object.progress)
-        : undefined;
+    message.progress = (object.progress !== undefined && object.progress !== null)
+      ? Progress.fromPartial(object.progress)
+      : undefined;
     message.workerIds = object.workerIds?.map((e) => e) || [];
     message.pretrainResultJson = object.pretrainResultJson ?? undefined;
     message.linearResultJson = object.linearResultJson ?? undefined;
     message.errorCode = object.errorCode ?? undefined;
     message.restarts = object.restarts ?? 0;
+    message.history = object.history?.map((e) => ExperimentTransition.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseExperimentTransition(): ExperimentTransition {
+  return {
+    unixMs: 0,
+    from: ExperimentState.EXPERIMENT_STATE_UNSPECIFIED,
+    to: ExperimentState.EXPERIMENT_STATE_UNSPECIFIED,
+    stage: Stage.STAGE_UNSPECIFIED,
+    generation: 0,
+    because: "",
+  };
+}
+
+export const ExperimentTransition: MessageFns<ExperimentTransition> = {
+  encode(message: ExperimentTransition, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.unixMs !== 0) {
+      writer.uint32(8).uint64(message.unixMs);
+    }
+    if (message.from !== ExperimentState.EXPERIMENT_STATE_UNSPECIFIED) {
+      writer.uint32(16).int32(experimentStateToNumber(message.from));
+    }
+    if (message.to !== ExperimentState.EXPERIMENT_STATE_UNSPECIFIED) {
+      writer.uint32(24).int32(experimentStateToNumber(message.to));
+    }
+    if (message.stage !== Stage.STAGE_UNSPECIFIED) {
+      writer.uint32(32).int32(stageToNumber(message.stage));
+    }
+    if (message.generation !== 0) {
+      writer.uint32(40).uint64(message.generation);
+    }
+    if (message.because !== "") {
+      writer.uint32(50).string(message.because);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ExperimentTransition {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseExperimentTransition();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.unixMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.from = experimentStateFromJSON(reader.int32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.to = experimentStateFromJSON(reader.int32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.stage = stageFromJSON(reader.int32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.generation = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.because = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ExperimentTransition {
+    return {
+      unixMs: isSet(object.unixMs)
+        ? globalThis.Number(object.unixMs)
+        : isSet(object.unix_ms)
+        ? globalThis.Number(object.unix_ms)
+        : 0,
+      from: isSet(object.from) ? experimentStateFromJSON(object.from) : ExperimentState.EXPERIMENT_STATE_UNSPECIFIED,
+      to: isSet(object.to) ? experimentStateFromJSON(object.to) : ExperimentState.EXPERIMENT_STATE_UNSPECIFIED,
+      stage: isSet(object.stage) ? stageFromJSON(object.stage) : Stage.STAGE_UNSPECIFIED,
+      generation: isSet(object.generation) ? globalThis.Number(object.generation) : 0,
+      because: isSet(object.because) ? globalThis.String(object.because) : "",
+    };
+  },
+
+  toJSON(message: ExperimentTransition): unknown {
+    const obj: any = {};
+    if (message.unixMs !== 0) {
+      obj.unixMs = Math.round(message.unixMs);
+    }
+    if (message.from !== ExperimentState.EXPERIMENT_STATE_UNSPECIFIED) {
+      obj.from = experimentStateToJSON(message.from);
+    }
+    if (message.to !== ExperimentState.EXPERIMENT_STATE_UNSPECIFIED) {
+      obj.to = experimentStateToJSON(message.to);
+    }
+    if (message.stage !== Stage.STAGE_UNSPECIFIED) {
+      obj.stage = stageToJSON(message.stage);
+    }
+    if (message.generation !== 0) {
+      obj.generation = Math.round(message.generation);
+    }
+    if (message.because !== "") {
+      obj.because = message.because;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ExperimentTransition>, I>>(base?: I): ExperimentTransition {
+    return ExperimentTransition.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ExperimentTransition>, I>>(object: I): ExperimentTransition {
+    const message = createBaseExperimentTransition();
+    message.unixMs = object.unixMs ?? 0;
+    message.from = object.from ?? ExperimentState.EXPERIMENT_STATE_UNSPECIFIED;
+    message.to = object.to ?? ExperimentState.EXPERIMENT_STATE_UNSPECIFIED;
+    message.stage = object.stage ?? Stage.STAGE_UNSPECIFIED;
+    message.generation = object.generation ?? 0;
+    message.because = object.because ?? "";
     return message;
   },
 };
@@ -3769,9 +3889,7 @@ export const ExperimentUpdate: MessageFns<ExperimentUpdate> = {
   },
 
   fromJSON(object: any): ExperimentUpdate {
-    return {
-      experiment: isSet(object.experiment) ? Experiment.fromJSON(object.experiment) : undefined,
-    };
+    return { experiment: isSet(object.experiment) ? Experiment.fromJSON(object.experiment) : undefined };
   },
 
   toJSON(message: ExperimentUpdate): unknown {
@@ -3787,10 +3905,9 @@ export const ExperimentUpdate: MessageFns<ExperimentUpdate> = {
   },
   fromPartial<I extends Exact<DeepPartial<ExperimentUpdate>, I>>(object: I): ExperimentUpdate {
     const message = createBaseExperimentUpdate();
-    message.experiment =
-      object.experiment !== undefined && object.experiment !== null
-        ? Experiment.fromPartial(object.experiment)
-        : undefined;
+    message.experiment = (object.experiment !== undefined && object.experiment !== null)
+      ? Experiment.fromPartial(object.experiment)
+      : undefined;
     return message;
   },
 };
@@ -3894,9 +4011,7 @@ export const ListWorkersResponse: MessageFns<ListWorkersResponse> = {
 
   fromJSON(object: any): ListWorkersResponse {
     return {
-      workers: globalThis.Array.isArray(object?.workers)
-        ? object.workers.map((e: any) => WorkerInfo.fromJSON(e))
-        : [],
+      workers: globalThis.Array.isArray(object?.workers) ? object.workers.map((e: any) => WorkerInfo.fromJSON(e)) : [],
     };
   },
 
@@ -3911,9 +4026,7 @@ export const ListWorkersResponse: MessageFns<ListWorkersResponse> = {
   create<I extends Exact<DeepPartial<ListWorkersResponse>, I>>(base?: I): ListWorkersResponse {
     return ListWorkersResponse.fromPartial(base ?? ({} as any));
   },
-  fromPartial<I extends Exact<DeepPartial<ListWorkersResponse>, I>>(
-    object: I,
-  ): ListWorkersResponse {
+  fromPartial<I extends Exact<DeepPartial<ListWorkersResponse>, I>>(object: I): ListWorkersResponse {
     const message = createBaseListWorkersResponse();
     message.workers = object.workers?.map((e) => WorkerInfo.fromPartial(e)) || [];
     return message;
@@ -4116,14 +4229,14 @@ export const WorkerInfo: MessageFns<WorkerInfo> = {
       workerId: isSet(object.workerId)
         ? globalThis.String(object.workerId)
         : isSet(object.worker_id)
-          ? globalThis.String(object.worker_id)
-          : "",
+        ? globalThis.String(object.worker_id)
+        : "",
       name: isSet(object.name) ? globalThis.String(object.name) : "",
       peerAddress: isSet(object.peerAddress)
         ? globalThis.String(object.peerAddress)
         : isSet(object.peer_address)
-          ? globalThis.String(object.peer_address)
-          : "",
+        ? globalThis.String(object.peer_address)
+        : "",
       engine: isSet(object.engine) ? globalThis.String(object.engine) : "",
       device: isSet(object.device) ? globalThis.String(object.device) : "",
       threads: isSet(object.threads) ? globalThis.Number(object.threads) : 0,
@@ -4131,25 +4244,25 @@ export const WorkerInfo: MessageFns<WorkerInfo> = {
       experimentId: isSet(object.experimentId)
         ? globalThis.String(object.experimentId)
         : isSet(object.experiment_id)
-          ? globalThis.String(object.experiment_id)
-          : undefined,
+        ? globalThis.String(object.experiment_id)
+        : undefined,
       rank: isSet(object.rank) ? globalThis.Number(object.rank) : undefined,
       step: isSet(object.step) ? globalThis.Number(object.step) : 0,
       heartbeatAgeMs: isSet(object.heartbeatAgeMs)
         ? globalThis.Number(object.heartbeatAgeMs)
         : isSet(object.heartbeat_age_ms)
-          ? globalThis.Number(object.heartbeat_age_ms)
-          : 0,
+        ? globalThis.Number(object.heartbeat_age_ms)
+        : 0,
       softwareVersion: isSet(object.softwareVersion)
         ? globalThis.String(object.softwareVersion)
         : isSet(object.software_version)
-          ? globalThis.String(object.software_version)
-          : "",
+        ? globalThis.String(object.software_version)
+        : "",
       rssBytes: isSet(object.rssBytes)
         ? globalThis.Number(object.rssBytes)
         : isSet(object.rss_bytes)
-          ? globalThis.Number(object.rss_bytes)
-          : 0,
+        ? globalThis.Number(object.rss_bytes)
+        : 0,
     };
   },
 
@@ -4230,11 +4343,9 @@ export const FleetServiceService = {
     path: "/simclr_fleet.coordinator.v1.FleetService/Session" as const,
     requestStream: true as const,
     responseStream: true as const,
-    requestSerialize: (value: WorkerMessage): Buffer =>
-      Buffer.from(WorkerMessage.encode(value).finish()),
+    requestSerialize: (value: WorkerMessage): Buffer => Buffer.from(WorkerMessage.encode(value).finish()),
     requestDeserialize: (value: Buffer): WorkerMessage => WorkerMessage.decode(value),
-    responseSerialize: (value: CoordinatorMessage): Buffer =>
-      Buffer.from(CoordinatorMessage.encode(value).finish()),
+    responseSerialize: (value: CoordinatorMessage): Buffer => Buffer.from(CoordinatorMessage.encode(value).finish()),
     responseDeserialize: (value: Buffer): CoordinatorMessage => CoordinatorMessage.decode(value),
   },
 } as const;
@@ -4254,21 +4365,14 @@ export interface FleetServiceClient extends Client {
    */
   session(): ClientDuplexStream<WorkerMessage, CoordinatorMessage>;
   session(options: Partial<CallOptions>): ClientDuplexStream<WorkerMessage, CoordinatorMessage>;
-  session(
-    metadata: Metadata,
-    options?: Partial<CallOptions>,
-  ): ClientDuplexStream<WorkerMessage, CoordinatorMessage>;
+  session(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<WorkerMessage, CoordinatorMessage>;
 }
 
 export const FleetServiceClient = makeGenericClientConstructor(
   FleetServiceService,
   "simclr_fleet.coordinator.v1.FleetService",
 ) as unknown as {
-  new (
-    address: string,
-    credentials: ChannelCredentials,
-    options?: Partial<ClientOptions>,
-  ): FleetServiceClient;
+  new (address: string, credentials: ChannelCredentials, options?: Partial<ClientOptions>): FleetServiceClient;
   service: typeof FleetServiceService;
   serviceName: string;
 };
@@ -4280,11 +4384,9 @@ export const OperatorServiceService = {
     path: "/simclr_fleet.coordinator.v1.OperatorService/Submit" as const,
     requestStream: false as const,
     responseStream: false as const,
-    requestSerialize: (value: SubmitRequest): Buffer =>
-      Buffer.from(SubmitRequest.encode(value).finish()),
+    requestSerialize: (value: SubmitRequest): Buffer => Buffer.from(SubmitRequest.encode(value).finish()),
     requestDeserialize: (value: Buffer): SubmitRequest => SubmitRequest.decode(value),
-    responseSerialize: (value: SubmitResponse): Buffer =>
-      Buffer.from(SubmitResponse.encode(value).finish()),
+    responseSerialize: (value: SubmitResponse): Buffer => Buffer.from(SubmitResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): SubmitResponse => SubmitResponse.decode(value),
   },
   listExperiments: {
@@ -4293,22 +4395,18 @@ export const OperatorServiceService = {
     responseStream: false as const,
     requestSerialize: (value: ListExperimentsRequest): Buffer =>
       Buffer.from(ListExperimentsRequest.encode(value).finish()),
-    requestDeserialize: (value: Buffer): ListExperimentsRequest =>
-      ListExperimentsRequest.decode(value),
+    requestDeserialize: (value: Buffer): ListExperimentsRequest => ListExperimentsRequest.decode(value),
     responseSerialize: (value: ListExperimentsResponse): Buffer =>
       Buffer.from(ListExperimentsResponse.encode(value).finish()),
-    responseDeserialize: (value: Buffer): ListExperimentsResponse =>
-      ListExperimentsResponse.decode(value),
+    responseDeserialize: (value: Buffer): ListExperimentsResponse => ListExperimentsResponse.decode(value),
   },
   getExperiment: {
     path: "/simclr_fleet.coordinator.v1.OperatorService/GetExperiment" as const,
     requestStream: false as const,
     responseStream: false as const,
-    requestSerialize: (value: GetExperimentRequest): Buffer =>
-      Buffer.from(GetExperimentRequest.encode(value).finish()),
+    requestSerialize: (value: GetExperimentRequest): Buffer => Buffer.from(GetExperimentRequest.encode(value).finish()),
     requestDeserialize: (value: Buffer): GetExperimentRequest => GetExperimentRequest.decode(value),
-    responseSerialize: (value: Experiment): Buffer =>
-      Buffer.from(Experiment.encode(value).finish()),
+    responseSerialize: (value: Experiment): Buffer => Buffer.from(Experiment.encode(value).finish()),
     responseDeserialize: (value: Buffer): Experiment => Experiment.decode(value),
   },
   /**
@@ -4321,10 +4419,8 @@ export const OperatorServiceService = {
     responseStream: true as const,
     requestSerialize: (value: WatchExperimentRequest): Buffer =>
       Buffer.from(WatchExperimentRequest.encode(value).finish()),
-    requestDeserialize: (value: Buffer): WatchExperimentRequest =>
-      WatchExperimentRequest.decode(value),
-    responseSerialize: (value: ExperimentUpdate): Buffer =>
-      Buffer.from(ExperimentUpdate.encode(value).finish()),
+    requestDeserialize: (value: Buffer): WatchExperimentRequest => WatchExperimentRequest.decode(value),
+    responseSerialize: (value: ExperimentUpdate): Buffer => Buffer.from(ExperimentUpdate.encode(value).finish()),
     responseDeserialize: (value: Buffer): ExperimentUpdate => ExperimentUpdate.decode(value),
   },
   /** Stops an experiment at its next step boundary; the work done so far is kept in a checkpoint. */
@@ -4334,10 +4430,8 @@ export const OperatorServiceService = {
     responseStream: false as const,
     requestSerialize: (value: CancelExperimentRequest): Buffer =>
       Buffer.from(CancelExperimentRequest.encode(value).finish()),
-    requestDeserialize: (value: Buffer): CancelExperimentRequest =>
-      CancelExperimentRequest.decode(value),
-    responseSerialize: (value: Experiment): Buffer =>
-      Buffer.from(Experiment.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CancelExperimentRequest => CancelExperimentRequest.decode(value),
+    responseSerialize: (value: Experiment): Buffer => Buffer.from(Experiment.encode(value).finish()),
     responseDeserialize: (value: Buffer): Experiment => Experiment.decode(value),
   },
   /** Puts a failed or cancelled experiment back in the queue, to go on from its newest checkpoint. */
@@ -4347,21 +4441,17 @@ export const OperatorServiceService = {
     responseStream: false as const,
     requestSerialize: (value: RetryExperimentRequest): Buffer =>
       Buffer.from(RetryExperimentRequest.encode(value).finish()),
-    requestDeserialize: (value: Buffer): RetryExperimentRequest =>
-      RetryExperimentRequest.decode(value),
-    responseSerialize: (value: Experiment): Buffer =>
-      Buffer.from(Experiment.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RetryExperimentRequest => RetryExperimentRequest.decode(value),
+    responseSerialize: (value: Experiment): Buffer => Buffer.from(Experiment.encode(value).finish()),
     responseDeserialize: (value: Buffer): Experiment => Experiment.decode(value),
   },
   listWorkers: {
     path: "/simclr_fleet.coordinator.v1.OperatorService/ListWorkers" as const,
     requestStream: false as const,
     responseStream: false as const,
-    requestSerialize: (value: ListWorkersRequest): Buffer =>
-      Buffer.from(ListWorkersRequest.encode(value).finish()),
+    requestSerialize: (value: ListWorkersRequest): Buffer => Buffer.from(ListWorkersRequest.encode(value).finish()),
     requestDeserialize: (value: Buffer): ListWorkersRequest => ListWorkersRequest.decode(value),
-    responseSerialize: (value: ListWorkersResponse): Buffer =>
-      Buffer.from(ListWorkersResponse.encode(value).finish()),
+    responseSerialize: (value: ListWorkersResponse): Buffer => Buffer.from(ListWorkersResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListWorkersResponse => ListWorkersResponse.decode(value),
   },
 } as const;
@@ -4494,38 +4584,26 @@ export const OperatorServiceClient = makeGenericClientConstructor(
   OperatorServiceService,
   "simclr_fleet.coordinator.v1.OperatorService",
 ) as unknown as {
-  new (
-    address: string,
-    credentials: ChannelCredentials,
-    options?: Partial<ClientOptions>,
-  ): OperatorServiceClient;
+  new (address: string, credentials: ChannelCredentials, options?: Partial<ClientOptions>): OperatorServiceClient;
   service: typeof OperatorServiceService;
   serviceName: string;
 };
 
 function floatToJson(value: number | null | undefined): number | string | null | undefined {
-  return typeof value === "number" && !globalThis.Number.isFinite(value)
-    ? globalThis.String(value)
-    : value;
+  return typeof value === "number" && !globalThis.Number.isFinite(value) ? globalThis.String(value) : value;
 }
 
 type Builtin = Date | Function | Uint8Array | string | number | boolean | undefined;
 
-export type DeepPartial<T> = T extends Builtin
-  ? T
-  : T extends globalThis.Array<infer U>
-    ? globalThis.Array<DeepPartial<U>>
-    : T extends ReadonlyArray<infer U>
-      ? ReadonlyArray<DeepPartial<U>>
-      : T extends { $case: string; value: unknown }
-        ? { $case: T["$case"]; value?: DeepPartial<T["value"]> }
-        : T extends {}
-          ? { [K in keyof T]?: DeepPartial<T[K]> }
-          : Partial<T>;
+export type DeepPartial<T> = T extends Builtin ? T
+  : T extends globalThis.Array<infer U> ? globalThis.Array<DeepPartial<U>>
+  : T extends ReadonlyArray<infer U> ? ReadonlyArray<DeepPartial<U>>
+  : T extends { $case: string; value: unknown } ? { $case: T["$case"]; value?: DeepPartial<T["value"]> }
+  : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
+  : Partial<T>;
 
 type KeysOfUnion<T> = T extends T ? keyof T : never;
-export type Exact<P, I extends P> = P extends Builtin
-  ? P
+export type Exact<P, I extends P> = P extends Builtin ? P
   : P & { [K in keyof P]: Exact<P[K], I[K]> } & { [K in Exclude<keyof I, KeysOfUnion<P>>]: never };
 
 function longToNumber(int64: { toString(): string }): number {

@@ -9,12 +9,12 @@ import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import {
   type CallOptions,
   type ChannelCredentials,
-  type Client,
+  Client,
   type ClientOptions,
   type ClientReadableStream,
   type handleServerStreamingCall,
-  type Metadata,
   makeGenericClientConstructor,
+  type Metadata,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 
@@ -38,7 +38,7 @@ export const Lane = {
   UNRECOGNIZED: "UNRECOGNIZED",
 } as const;
 
-export type Lane = (typeof Lane)[keyof typeof Lane];
+export type Lane = typeof Lane[keyof typeof Lane];
 
 export namespace Lane {
   export type LANE_UNSPECIFIED = typeof Lane.LANE_UNSPECIFIED;
@@ -232,30 +232,30 @@ export const PullRequest: MessageFns<PullRequest> = {
       experimentId: isSet(object.experimentId)
         ? globalThis.String(object.experimentId)
         : isSet(object.experiment_id)
-          ? globalThis.String(object.experiment_id)
-          : "",
+        ? globalThis.String(object.experiment_id)
+        : "",
       generation: isSet(object.generation) ? globalThis.Number(object.generation) : 0,
       receiverRank: isSet(object.receiverRank)
         ? globalThis.Number(object.receiverRank)
         : isSet(object.receiver_rank)
-          ? globalThis.Number(object.receiver_rank)
-          : 0,
+        ? globalThis.Number(object.receiver_rank)
+        : 0,
       senderRank: isSet(object.senderRank)
         ? globalThis.Number(object.senderRank)
         : isSet(object.sender_rank)
-          ? globalThis.Number(object.sender_rank)
-          : 0,
+        ? globalThis.Number(object.sender_rank)
+        : 0,
       lane: isSet(object.lane) ? laneFromJSON(object.lane) : Lane.LANE_UNSPECIFIED,
       protocolVersion: isSet(object.protocolVersion)
         ? globalThis.Number(object.protocolVersion)
         : isSet(object.protocol_version)
-          ? globalThis.Number(object.protocol_version)
-          : 0,
+        ? globalThis.Number(object.protocol_version)
+        : 0,
       joinToken: isSet(object.joinToken)
         ? globalThis.String(object.joinToken)
         : isSet(object.join_token)
-          ? globalThis.String(object.join_token)
-          : "",
+        ? globalThis.String(object.join_token)
+        : "",
     };
   },
 
@@ -379,8 +379,7 @@ export const PeerServiceService = {
     path: "/simclr_fleet.peer.v1.PeerService/Pull" as const,
     requestStream: false as const,
     responseStream: true as const,
-    requestSerialize: (value: PullRequest): Buffer =>
-      Buffer.from(PullRequest.encode(value).finish()),
+    requestSerialize: (value: PullRequest): Buffer => Buffer.from(PullRequest.encode(value).finish()),
     requestDeserialize: (value: Buffer): PullRequest => PullRequest.decode(value),
     responseSerialize: (value: Frame): Buffer => Buffer.from(Frame.encode(value).finish()),
     responseDeserialize: (value: Buffer): Frame => Frame.decode(value),
@@ -403,22 +402,14 @@ export interface PeerServiceClient extends Client {
    * It is `bytes` on the wire and never parsed as a message, so that a tensor is not copied twice.
    */
   pull(request: PullRequest, options?: Partial<CallOptions>): ClientReadableStream<Frame>;
-  pull(
-    request: PullRequest,
-    metadata?: Metadata,
-    options?: Partial<CallOptions>,
-  ): ClientReadableStream<Frame>;
+  pull(request: PullRequest, metadata?: Metadata, options?: Partial<CallOptions>): ClientReadableStream<Frame>;
 }
 
 export const PeerServiceClient = makeGenericClientConstructor(
   PeerServiceService,
   "simclr_fleet.peer.v1.PeerService",
 ) as unknown as {
-  new (
-    address: string,
-    credentials: ChannelCredentials,
-    options?: Partial<ClientOptions>,
-  ): PeerServiceClient;
+  new (address: string, credentials: ChannelCredentials, options?: Partial<ClientOptions>): PeerServiceClient;
   service: typeof PeerServiceService;
   serviceName: string;
 };
@@ -450,21 +441,15 @@ function base64FromBytes(arr: Uint8Array): string {
 
 type Builtin = Date | Function | Uint8Array | string | number | boolean | undefined;
 
-export type DeepPartial<T> = T extends Builtin
-  ? T
-  : T extends globalThis.Array<infer U>
-    ? globalThis.Array<DeepPartial<U>>
-    : T extends ReadonlyArray<infer U>
-      ? ReadonlyArray<DeepPartial<U>>
-      : T extends { $case: string; value: unknown }
-        ? { $case: T["$case"]; value?: DeepPartial<T["value"]> }
-        : T extends {}
-          ? { [K in keyof T]?: DeepPartial<T[K]> }
-          : Partial<T>;
+export type DeepPartial<T> = T extends Builtin ? T
+  : T extends globalThis.Array<infer U> ? globalThis.Array<DeepPartial<U>>
+  : T extends ReadonlyArray<infer U> ? ReadonlyArray<DeepPartial<U>>
+  : T extends { $case: string; value: unknown } ? { $case: T["$case"]; value?: DeepPartial<T["value"]> }
+  : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
+  : Partial<T>;
 
 type KeysOfUnion<T> = T extends T ? keyof T : never;
-export type Exact<P, I extends P> = P extends Builtin
-  ? P
+export type Exact<P, I extends P> = P extends Builtin ? P
   : P & { [K in keyof P]: Exact<P[K], I[K]> } & { [K in Exclude<keyof I, KeysOfUnion<P>>]: never };
 
 function longToNumber(int64: { toString(): string }): number {

@@ -1,0 +1,45 @@
+/** States and stages: the wire's names for ours, and back. */
+
+import { FleetError } from "../../proto/errors.ts";
+import { ExperimentState, Stage } from "../../proto/gen/coordinator.ts";
+import type { StageName } from "../../proto/recipe.ts";
+import type { Status } from "../experiment/experiment.ts";
+
+const STAGES = {
+  pretrain: Stage.STAGE_PRETRAIN,
+  linear: Stage.STAGE_LINEAR,
+} as const satisfies Record<StageName, Stage>;
+
+const STATES = {
+  waiting: ExperimentState.EXPERIMENT_STATE_WAITING,
+  forming: ExperimentState.EXPERIMENT_STATE_FORMING,
+  running: ExperimentState.EXPERIMENT_STATE_RUNNING,
+  stopping: ExperimentState.EXPERIMENT_STATE_STOPPING,
+  succeeded: ExperimentState.EXPERIMENT_STATE_SUCCEEDED,
+  failed: ExperimentState.EXPERIMENT_STATE_FAILED,
+  cancelled: ExperimentState.EXPERIMENT_STATE_CANCELLED,
+} as const satisfies Record<Status, ExperimentState>;
+
+export function toWireStage(stage: StageName): Stage {
+  return STAGES[stage];
+}
+
+/** @throws {FleetError} USAGE for a stage that this version does not know */
+export function fromWireStage(stage: Stage): StageName {
+  for (const [name, wire] of Object.entries(STAGES)) {
+    if (wire === stage) return name as StageName;
+  }
+  throw new FleetError("USAGE", `there is no stage ${stage}`);
+}
+
+export function toWireState(status: Status): ExperimentState {
+  return STATES[status];
+}
+
+/** @throws {FleetError} VERSION_MISMATCH for a state that this version does not know */
+export function fromWireState(state: ExperimentState): Status {
+  for (const [name, wire] of Object.entries(STATES)) {
+    if (wire === state) return name as Status;
+  }
+  throw new FleetError("VERSION_MISMATCH", `the coordinator knows a state ${state}, this does not`);
+}

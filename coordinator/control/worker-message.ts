@@ -1,0 +1,202 @@
+/**
+ * What workers say, checked and turned into our own types. Nothing that a worker sends is believed
+ * before it has passed here; what it says about experiments is checked against its membership later.
+ */
+
+import { z } from "zod";
+import { ERROR_SPECS, type ErrorCode, FleetError } from "../../proto/errors.ts";
+import type {
+  CoordinatorMessage,
+  Progress,
+  Register,
+  Running as WireRunning,
+  WorkerMessage,
+} from "../../proto/gen/coordinator.ts";
+import { TEXT_LENGTH_MAX } from "../../proto/limits.ts";
+import { PROTOCOL_VERSION } from "../../proto/version.ts";
+import type { StageProgress } from "../experiment/experiment.ts";
+import type { WorkerFacts } from "../member/member.ts";
+import type { CoordinatorSays, Running, WorkerSays } from "../scheduler-events.ts";
+import { fromWireStage, toWireStage } from "./wire-names.ts";
+
+const RESULT_LENGTH_MAX = 1_000_000;
+
+const id = z.string().regex(/^[A-Za-z0-9_.:-]{1,100}$/, "must be 1 to 100 of A-Z a-z 0-9 _ . : -");
+const label = z.string().max(200);
+const text = z.string().transform((value) => value.slice(0, TEXT_LENGTH_MAX));
+const count = z.int().nonnegative();
+const finite = z.number();
+
+const registerSchema = z.object({
+  workerId: id,
+  name: label,
+  peerAddress: z.string().regex(/^.{1,255}:\d{1,5}$/, "must be HOST:PORT"),
+  engine: label.min(1),
+  device: label,
+  threads: count,
+  softwareVersion: label,
+});
+
+const generationSchema = z.object({ experimentId: id, generation: z.int().positive() });
+
+const progressSchema = z.object({
+  step: count,
+  stepsTotal: count,
+  epoch: finite,
+  epochsTotal: count,
+  loss: finite,
+  lr: finite,
+  imagesPerSecond: finite,
+  etaSeconds: finite,
+  top1: finite.optional(),
+  top5: finite.optional(),
+  skippedImages: count,
+  checkpointStep: count.optional(),
+});
+
+const failureSchema = z.object({
+  code: z
+    .string()
+    .transform((code): ErrorCode => (code in ERROR_SPECS ? (code as ErrorCode) : "UNEXPECTED")),
+  message: text,
+  unixMs: count,
+  step: count,
+});
+
+/**
+ * Checks a worker's first message.
+ *
+ * @throws {FleetError} USAGE, VERSION_MISMATCH, JOIN_REFUSED
+ */
+export function parseRegister(
+  message: WorkerMessage,
+  joinToken: string,
+): { readonly facts: WorkerFacts; readonly running?: Running } {
+  if (message.message?.$case !== "register") {
+    throw new FleetError("USAGE", "the first message of a session must be `register`");
+  }
+  const register: Register = message.message.value;
+  if (register.protocolVersion !== PROTOCOL_VERSION) {
+    throw new FleetError(
+      "VERSION_MISMATCH",
+      `the worker speaks protocol version ${register.protocolVersion}, this coordinator ` +
+        `${PROTOCOL_VERSION}; install the same version of simclr-fleet on both sides`,
+      { worker: register.protocolVersion, coordinator: PROTOCOL_VERSION },
+    );
+  }
+  if (register.joinToken !== joinToken) {
+    const problem = register.joinToken === "" ? "is missing" : "is not this cluster's";
+    throw new FleetError("JOIN_REFUSED", `the join token ${problem}`);
+  }
+  const { workerId, ...facts } = check(registerSchema, register, "register");
+  return {
+    facts: { id: workerId, ...facts },
+    ...(register.running ? { running: parseRunning(register.running) } : {}),
+  };
+}
+
+/**
+ * Checks every later message.
+ *
+ * @throws {FleetError} USAGE
+ */
+export function parseWorkerMessage({ message }: WorkerMessage): WorkerSays {
+  switch (message?.$case) {
+    case "heartbeat": {
+      const { running, rssBytes } = message.value;
+      return {
+        type: "heartbeat",
+        rssBytes: check(count, rssBytes, "heartbeat.rss_bytes"),
+        ...(running ? { running: parseRunning(running) } : {}),
+      };
+    }
+    case "progress": {
+      const generation = check(generationSchema, message.value, "progress");
+      return { type: "progress", ...generation, progress: parseProgress(message.value) };
+    }
+    case "result": {
+      const generation = check(generationSchema, message.value, "result");
+      const resultJson = parseResult(message.value.resultJson);
+      return { type: "result", ...generation, ...(resultJson === undefined ? {} : { resultJson }) };
+    }
+    case "failure": {
+      const generation = check(generationSchema, message.value, "failure");
+      const failure = check(failureSchema, message.value, "failure");
+      return { type: "failure", ...generation, ...failure };
+    }
+    case "stopped": {
+      const generation = check(generationSchema, message.value, "stopped");
+      const step = check(count, message.value.step, "stopped.step");
+      const because = check(text, message.value.because, "stopped.because");
+      return { type: "stopped", ...generation, step, because };
+    }
+    case "register":
+      throw new FleetError("USAGE", "register: the worker has registered already");
+    case undefined:
+      throw new FleetError("USAGE", "the message is empty or of a later version");
+  }
+}
+
+/** What the coordinator says, in the wire's form. */
+export function toCoordinatorMessage(
+  says: CoordinatorSays,
+  formationTimeoutMs: number,
+): CoordinatorMessage {
+  switch (says.type) {
+    case "assignment": {
+      const { experimentId, generation, rank, recipeJson } = says;
+      const value = {
+        experimentId,
+        stage: toWireStage(says.stage),
+        generation,
+        rank,
+        peers: [...says.peers],
+        recipeJson,
+        formationTimeoutMs,
+      };
+      return { message: { $case: "assignment", value } };
+    }
+    case "abort": {
+      const { experimentId, generation, because } = says;
+      return { message: { $case: "abort", value: { experimentId, generation, because } } };
+    }
+    case "dismiss":
+      return { message: { $case: "dismiss", value: { because: says.because } } };
+  }
+}
+
+function parseRunning(running: WireRunning): Running {
+  const generation = check(generationSchema, running, "running");
+  const step = check(count, running.step, "running.step");
+  return { ...generation, stage: fromWireStage(running.stage), step };
+}
+
+function parseProgress(progress: Progress): StageProgress {
+  const { top1, top5, checkpointStep, ...rest } = check(progressSchema, progress, "progress");
+  return {
+    ...rest,
+    stage: fromWireStage(progress.stage),
+    ...(top1 === undefined ? {} : { top1 }),
+    ...(top5 === undefined ? {} : { top5 }),
+    ...(checkpointStep === undefined ? {} : { checkpointStep }),
+  };
+}
+
+/** A result that is no JSON object is dropped, not refused: the stage has come to its end with it. */
+function parseResult(json: string): string | undefined {
+  if (json === "" || json.length > RESULT_LENGTH_MAX) return undefined;
+  try {
+    const value: unknown = JSON.parse(json);
+    return typeof value === "object" && value !== null && !Array.isArray(value) ? json : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function check<Output>(schema: z.ZodType<Output>, value: unknown, name: string): Output {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  const at = [name, ...(issue?.path ?? [])].join(".");
+  throw new FleetError("USAGE", `${at}: ${issue?.message ?? "is invalid"}`);
+}

@@ -1,0 +1,149 @@
+/** The workers that the coordinator knows, with their connections. Shell of member/member.ts. */
+
+import assert from "node:assert/strict";
+import { FleetError } from "../proto/errors.ts";
+import type { Log } from "../proto/log.ts";
+import type { Candidate } from "./gang/plan-gangs.ts";
+import {
+  type Assignment,
+  busyMember,
+  idleMember,
+  type Member,
+  type MemberEvent,
+  step,
+  type WorkerFacts,
+} from "./member/member.ts";
+import type { CoordinatorSays, Session } from "./scheduler-events.ts";
+
+/** People see a lost worker in the list for this long. */
+const LOST_KEPT_MS = 600_000;
+
+/** Called when a worker is gone, and with it what it had of `assignment`. */
+export type OnLeft = (worker: string, assignment: Assignment, because: string) => void;
+
+export class Roster {
+  readonly #members = new Map<string, Member>();
+  readonly #sessions = new Map<string, Session>();
+  readonly #leaseMs: number;
+  readonly #now: () => number;
+  readonly #log: Log;
+  readonly #onLeft: OnLeft;
+
+  constructor(options: {
+    readonly leaseMs: number;
+    /** Monotonic, ms. */
+    readonly now: () => number;
+    readonly log: Log;
+    readonly onLeft: OnLeft;
+  }) {
+    this.#leaseMs = options.leaseMs;
+    this.#now = options.now;
+    this.#log = options.log;
+    this.#onLeft = options.onLeft;
+  }
+
+  members(): readonly Member[] {
+    return [...this.#members.values()];
+  }
+
+  get(id: string): Member | undefined {
+    return this.#members.get(id);
+  }
+
+  /** Whether `session` is the worker's present one: an older one has nothing to say any more. */
+  isPresent(id: string, session: Session): boolean {
+    return this.#sessions.get(id) === session;
+  }
+
+  sessionCount(): number {
+    return this.#sessions.size;
+  }
+
+  /** The workers that the planner may count on. */
+  candidates(): readonly Candidate[] {
+    return this.members().flatMap((member) => {
+      const isIdle = member.status === "idle";
+      if (!isIdle && !(member.status === "busy" && member.isConnected)) return [];
+      return [{ id: member.facts.id, engine: member.facts.engine, isIdle }];
+    });
+  }
+
+  /** A new worker, or a known one over a new connection. `assignment` is what it holds. */
+  join(facts: WorkerFacts, session: Session, assignment: Assignment | undefined): void {
+    this.connect(facts.id, session);
+    const idle = idleMember(facts, this.#leaseMs, this.#now());
+    const member = assignment ? busyMember(facts, assignment, this.#leaseMs, this.#now()) : idle;
+    this.#members.set(facts.id, member);
+    this.apply(facts.id, { type: "joined", facts });
+  }
+
+  /** A worker that trains already and is expected to show itself within `graceMs`. */
+  expect(id: string, assignment: Assignment, graceMs: number): void {
+    const facts: WorkerFacts = {
+      id,
+      name: id,
+      peerAddress: "",
+      engine: "",
+      device: "",
+      threads: 0,
+      softwareVersion: "",
+    };
+    this.#members.set(id, busyMember(facts, assignment, graceMs, this.#now()));
+  }
+
+  /** Replaces the worker's connection; the older one is ended. */
+  connect(id: string, session: Session): void {
+    const older = this.#sessions.get(id);
+    this.#sessions.set(id, session);
+    older?.end(new FleetError("STATE_CONFLICT", `${id} has joined over another connection`));
+  }
+
+  disconnect(id: string): void {
+    this.#sessions.delete(id);
+    this.apply(id, { type: "disconnected" });
+  }
+
+  send(id: string, message: CoordinatorSays): void {
+    this.#sessions.get(id)?.send(message);
+  }
+
+  /** Says the same to every connected worker. */
+  sendAll(message: CoordinatorSays): void {
+    for (const session of this.#sessions.values()) session.send(message);
+  }
+
+  apply(id: string, event: MemberEvent): void {
+    const before = this.#members.get(id);
+    assert.ok(before, `${id} is not a member`);
+    const { member, effects } = step(before, event, this.#leaseMs, this.#now());
+    this.#members.set(id, member);
+    if (member.status !== before.status) {
+      const fields = {
+        worker: id,
+        name: member.facts.name,
+        from: before.status,
+        to: member.status,
+      };
+      this.#log.debug({ event: "worker", ...fields, because: event.type });
+    }
+    if (member.status === "lost" && before.status !== "lost") this.#lost(id, member);
+    for (const effect of effects) this.#onLeft(id, effect.assignment, effect.because);
+  }
+
+  /** Ends leases that have run out, and forgets those that were lost long ago. */
+  tick(): void {
+    const now = this.#now();
+    for (const [id, member] of this.#members) {
+      this.apply(id, { type: "tick" });
+      if (member.status === "lost" && now - member.lostMs > LOST_KEPT_MS) this.#members.delete(id);
+    }
+  }
+
+  #lost(id: string, member: Member): void {
+    const { name } = member.facts;
+    this.#log.warn({ event: "worker lost", worker: id, name });
+    const session = this.#sessions.get(id);
+    this.#sessions.delete(id);
+    session?.end(new FleetError("GENERATION_ABORTED", `${id} missed its lease; it may join again`));
+  }
+}
