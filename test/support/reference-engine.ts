@@ -29,11 +29,11 @@ import {
   forEachProduct,
   logSumExp,
   momentsOf,
-  norm,
   outputShape,
   pooledShape,
   product,
   sizeOf,
+  stepWeights,
   transposed,
   Values,
 } from "./reference-kernels.ts";
@@ -58,7 +58,7 @@ export class ReferenceEngine implements Engine {
   }
 
   release(...tensors: readonly Tensor[]): void {
-    for (const tensor of tensors) this.#tensors.release(this.#read(tensor));
+    for (const tensor of tensors) this.#tensors.release(tensor);
   }
 
   memory(): { readonly tensors: number; readonly bytes: number } {
@@ -194,7 +194,9 @@ export class ReferenceEngine implements Engine {
     this.#read(xHat);
     const channel = channelIndex(dy.shape);
     const channels = dy.shape[1]!;
-    const incoming = this.#read(dy).data.map((d, k) => (options.relu && y.data[k]! <= 0 ? 0 : d));
+    const incoming = this.#tensors
+      .open(dy)
+      .data.map((d, k) => (options.relu && y.data[k]! <= 0 ? 0 : d));
     const dBias = channelSums(dy.shape, (k) => incoming[k]!);
     const dWeight = channelSums(dy.shape, (k) => incoming[k]! * xHat.data[k]!);
     let [sumDy_C, sumDyXHat_C] = [dBias, dWeight];
@@ -224,9 +226,11 @@ export class ReferenceEngine implements Engine {
   ): Tensor {
     const channel = channelIndex(x.shape);
     const [mean_C, variance_C] = [this.#read(mean).data, this.#read(variance).data];
-    const xHat = this.#read(x).data.map(
-      (v, k) => (v - mean_C[channel(k)]!) / Math.sqrt(variance_C[channel(k)]! + options.eps),
-    );
+    const xHat = this.#tensors
+      .open(x)
+      .data.map(
+        (v, k) => (v - mean_C[channel(k)]!) / Math.sqrt(variance_C[channel(k)]! + options.eps),
+      );
     return this.#affine(new Values(x.shape, xHat), this.#read(weight), this.#read(bias), options);
   }
 
@@ -363,21 +367,11 @@ export class ReferenceEngine implements Engine {
   }
 
   update(weight: Tensor, velocity: Tensor, gradient: Float32Array, options: UpdateOptions): void {
-    const { lr, momentum, weightDecay, nesterov, lars } = options;
     const [w, v] = [this.#read(weight).data, this.#read(velocity).data];
     assert.equal(gradient.length, w.length);
     assert.equal(v.length, w.length);
     const g = Float64Array.from(gradient, (value) => value * options.gradientScale);
-    const [wNorm, gNorm] = [norm(w), norm(g)];
-    const local =
-      lars && wNorm > 0 && gNorm > 0
-        ? (lars.trustCoefficient * wNorm) / (gNorm + weightDecay * wNorm + lars.eps)
-        : 1;
-    for (let k = 0; k < w.length; k++) {
-      const d = local * lr * (g[k]! + weightDecay * w[k]!);
-      v[k] = momentum * v[k]! + d;
-      w[k]! -= nesterov ? d + momentum * v[k]! : v[k]!;
-    }
+    stepWeights(w, v, g, options);
   }
 
   #make(shape: readonly number[], data: Float64Array = new Float64Array(sizeOf(shape))): Values {
@@ -385,9 +379,7 @@ export class ReferenceEngine implements Engine {
   }
 
   #read(tensor: Tensor): Values {
-    assert.ok(tensor instanceof Values, "a tensor of another engine");
-    assert.ok(this.#tensors.isAlive(tensor), `tensor [${tensor.shape}] was released`);
-    return tensor;
+    return this.#tensors.open(tensor);
   }
 
   #affine(xHat: Values, weight: Values, bias: Values, options: BatchNormOptions): Values {

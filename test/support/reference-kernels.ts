@@ -1,7 +1,7 @@
 /** Index arithmetic of the reference engine: which elements meet in which operation. */
 
 import assert from "node:assert/strict";
-import type { Geometry, Tensor } from "../../worker/engine/engine.ts";
+import type { Geometry, Tensor, UpdateOptions } from "../../worker/engine/engine.ts";
 
 /** A tensor of the reference engine: float64, row-major in the logical layout. */
 export class Values implements Tensor {
@@ -151,7 +151,26 @@ export function transposed({ shape, data }: Values): Values {
   return new Values([columns, rows], swapped);
 }
 
+/** One LARS or SGD step in place; `g` is scaled already. */
+export function stepWeights(
+  w: Float64Array,
+  v: Float64Array,
+  g: Float64Array,
+  { lr, momentum, weightDecay, nesterov, lars }: UpdateOptions,
+): void {
+  const [wNorm, gNorm] = [norm(w), norm(g)];
+  const local =
+    lars && wNorm > 0 && gNorm > 0
+      ? (lars.trustCoefficient * wNorm) / (gNorm + weightDecay * wNorm + lars.eps)
+      : 1;
+  for (let k = 0; k < w.length; k++) {
+    const d = local * lr * (g[k]! + weightDecay * w[k]!);
+    v[k] = momentum * v[k]! + d;
+    w[k]! -= nesterov ? d + momentum * v[k]! : v[k]!;
+  }
+}
+
 /** Euclidean norm. */
-export function norm(values: Float64Array): number {
+function norm(values: Float64Array): number {
   return Math.sqrt(values.reduce((sum, v) => sum + v * v, 0));
 }

@@ -29,16 +29,20 @@ export class ScopeTracker<T extends Tensor> {
     return tensor;
   }
 
-  isAlive(tensor: Tensor): boolean {
-    return this.#home.has(tensor);
+  /** The engine's own view of a tensor, once it is sure that it may be used. */
+  open(tensor: Tensor): T {
+    assert.ok(
+      this.#isAlive(tensor),
+      `tensor [${tensor.shape}] was released, or belongs to another engine`,
+    );
+    return tensor;
   }
 
-  release(tensor: T): void {
-    const scope = this.#home.get(tensor);
-    assert.ok(scope, `tensor [${tensor.shape}] was released already, or is another engine's`);
-    scope.delete(tensor);
-    this.#home.delete(tensor);
-    this.#free(tensor);
+  release(tensor: Tensor): void {
+    const own = this.open(tensor);
+    this.#home.get(own)?.delete(own);
+    this.#home.delete(own);
+    this.#free(own);
   }
 
   /** See {@link Engine.scope}. Frees everything made inside when `body` throws. */
@@ -66,6 +70,10 @@ export class ScopeTracker<T extends Tensor> {
 
   releaseAll(): void {
     for (const scope of this.#scopes) for (const tensor of scope) this.release(tensor);
+  }
+
+  #isAlive(tensor: Tensor): tensor is T {
+    return this.#home.has(tensor);
   }
 
   *[Symbol.iterator](): Iterator<T> {

@@ -1,0 +1,68 @@
+import { FleetError } from "../../../../proto/errors.ts";
+import type { Tfjs } from "../kernels.ts";
+import { TfjsEngine } from "../tfjs-engine.ts";
+import { nativeKernels } from "./native-kernels.ts";
+import type { NodeBackend } from "./node-backend.ts";
+
+type Variant = "node" | "node-gpu";
+
+/** What the GPU package was built against. */
+const CUDA = "CUDA 11.2 and cuDNN 8.1";
+
+/**
+ * Loads TensorFlow's native library.
+ * @throws {FleetError} ENGINE_UNAVAILABLE, with what is missing and what to do about it
+ */
+export async function openNative(variant: Variant): Promise<TfjsEngine> {
+  const tf = await load(variant);
+  const backend = tf.backend() as unknown as NodeBackend;
+  if (variant === "node-gpu" && !backend.isUsingGpuDevice) {
+    tf.removeBackend("tensorflow");
+    throw unavailable(
+      `TensorFlow finds no GPU that it can use; it needs an NVIDIA driver, ${CUDA} ` +
+        "on the library path",
+    );
+  }
+  const device = backend.isUsingGpuDevice ? "GPU" : "CPU";
+  return new TfjsEngine({
+    name: `tfjs:${variant}`,
+    device: `${device}, TensorFlow ${backend.binding.TF_Version}`,
+    tf,
+    kernels: nativeKernels({ tf, backend }),
+  });
+}
+
+/** The package brings its own copy of TensorFlow.js, which is the one that knows its backend. */
+async function load(variant: Variant): Promise<Tfjs> {
+  const name: string = `@tensorflow/tfjs-${variant}`;
+  try {
+    const { default: tf } = (await import(name)) as { readonly default: Tfjs };
+    return tf;
+  } catch (thrown) {
+    throw unavailable(reasonFor(name, thrown), thrown);
+  }
+}
+
+function reasonFor(name: string, thrown: unknown): string {
+  const { message } = FleetError.from(thrown);
+  const code = (thrown as { readonly code?: unknown }).code;
+  if (code === "ERR_MODULE_NOT_FOUND" && message.includes(`'${name}'`))
+    return (
+      `the optional package ${name} is not installed (npm skips it when its download of ` +
+      `TensorFlow fails); run "npm install ${name}" where that download works`
+    );
+  if (message.includes("native addon module"))
+    return `${name} is installed without its native library; run "npm rebuild ${name}"`;
+  const library = /^(\S+\.so\S*): cannot open shared object file/.exec(message)?.[1];
+  if (library)
+    return `${name} needs the library ${library}, which is not on this machine${cudaHint(name)}`;
+  return `${name} does not load: ${message.split("\n", 1)[0]}`;
+}
+
+function cudaHint(name: string): string {
+  return name.endsWith("-gpu") ? `; install ${CUDA}` : "";
+}
+
+function unavailable(reason: string, cause?: unknown): FleetError {
+  return new FleetError("ENGINE_UNAVAILABLE", reason, {}, cause);
+}
