@@ -1,0 +1,153 @@
+/**
+ * Prometheus metrics of the coordinator. Everything is read from the scheduler when it is asked for,
+ * so that the series of workers that left and of experiments that ended go with them.
+ */
+
+import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
+import { PROTOCOL_VERSION, SOFTWARE_VERSION } from "../../proto/version.ts";
+import { type Experiment, isFinished, type StageProgress } from "../experiment/experiment.ts";
+import type { Clock, Scheduler } from "../scheduler.ts";
+import type { Store } from "../store/store.ts";
+
+const STATES = [
+  "waiting",
+  "forming",
+  "running",
+  "stopping",
+  "succeeded",
+  "failed",
+  "cancelled",
+] as const;
+const WORKER_STATES = ["idle", "busy", "lost"] as const;
+
+export interface MetricsSource {
+  readonly scheduler: Pick<Scheduler, "experiments" | "members">;
+  readonly store: Pick<Store, "queueDepth">;
+  readonly clock: Clock;
+}
+
+/** A registry whose every reading is of the moment. */
+export function createMetrics(source: MetricsSource): Registry {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  addBuildInfo(registry);
+  addExperiments(registry, source);
+  addProgress(registry, source);
+  addWorkers(registry, source);
+  addQueue(registry, source);
+  return registry;
+}
+
+function addBuildInfo(registry: Registry): void {
+  new Gauge({
+    name: "simclr_build_info",
+    help: "1, with the versions of this coordinator as labels.",
+    labelNames: ["version", "protocol", "node"],
+    registers: [registry],
+  }).set({ version: SOFTWARE_VERSION, protocol: PROTOCOL_VERSION, node: process.version }, 1);
+}
+
+function addExperiments(registry: Registry, { scheduler }: MetricsSource): void {
+  new Gauge({
+    name: "simclr_experiments",
+    help: "Experiments by state.",
+    labelNames: ["state"],
+    registers: [registry],
+    collect() {
+      const experiments = scheduler.experiments();
+      for (const state of STATES) {
+        this.set({ state }, experiments.filter(({ phase }) => phase.status === state).length);
+      }
+    },
+  });
+  new Counter({
+    name: "simclr_experiment_restarts_total",
+    help: "How often an unfinished experiment's gang was formed anew after it broke up.",
+    labelNames: ["experiment"],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const { id, restarts } of scheduler.experiments().filter((one) => !isFinished(one))) {
+        this.inc({ experiment: id }, restarts);
+      }
+    },
+  });
+}
+
+/** One gauge per figure of rank 0's last report, for the experiments whose gang is at work. */
+const PROGRESS_GAUGES: Readonly<Record<string, [help: string, keyof StageProgress]>> = {
+  simclr_stage_step: ["Last step applied.", "step"],
+  simclr_stage_steps: ["Steps of the whole stage.", "stepsTotal"],
+  simclr_stage_epoch: ["Epochs completed, with a fraction.", "epoch"],
+  simclr_stage_loss: ["Training loss of the last step reported.", "loss"],
+  simclr_stage_learning_rate: ["Learning rate of the last step reported.", "lr"],
+  simclr_stage_images_per_second: ["Source images per second, whole gang.", "imagesPerSecond"],
+  simclr_stage_eta_seconds: ["Estimated time to the end of the stage.", "etaSeconds"],
+  simclr_stage_top1_percent: ["Latest top-1 accuracy on the validation set.", "top1"],
+  simclr_stage_top5_percent: ["Latest top-5 accuracy on the validation set.", "top5"],
+  simclr_stage_skipped_images: ["Images that could not be read, whole gang.", "skippedImages"],
+  simclr_stage_checkpoint_step: ["Newest step in a durable checkpoint.", "checkpointStep"],
+};
+
+function addProgress(registry: Registry, { scheduler }: MetricsSource): void {
+  const isAtWork = ({ phase }: Experiment): boolean => "gang" in phase;
+  for (const [name, [help, figure]] of Object.entries(PROGRESS_GAUGES)) {
+    new Gauge({
+      name,
+      help,
+      labelNames: ["experiment", "stage"],
+      registers: [registry],
+      collect() {
+        this.reset();
+        for (const { id, progress } of scheduler.experiments().filter(isAtWork)) {
+          const value = progress?.[figure];
+          if (typeof value !== "number" || !progress) continue;
+          this.set({ experiment: id, stage: progress.stage }, value);
+        }
+      },
+    });
+  }
+}
+
+function addWorkers(registry: Registry, { scheduler, clock }: MetricsSource): void {
+  new Gauge({
+    name: "simclr_workers",
+    help: "Workers by state.",
+    labelNames: ["state"],
+    registers: [registry],
+    collect() {
+      const members = scheduler.members();
+      for (const state of WORKER_STATES) {
+        this.set({ state }, members.filter(({ status }) => status === state).length);
+      }
+    },
+  });
+  new Gauge({
+    name: "simclr_worker_heartbeat_age_seconds",
+    help: "Time since a worker was last heard of; absent for lost workers.",
+    labelNames: ["worker"],
+    registers: [registry],
+    collect() {
+      this.reset();
+      const now = clock.monotonicMs();
+      for (const { status, facts, heardMs } of scheduler.members()) {
+        if (status !== "lost") this.set({ worker: facts.id }, Math.max(0, now - heardMs) / 1_000);
+      }
+    },
+  });
+}
+
+function addQueue(registry: Registry, { store }: MetricsSource): void {
+  new Gauge({
+    name: "simclr_queue_jobs",
+    help: "Jobs of stages in BullMQ by state; a stage that is handed over is `delayed`.",
+    labelNames: ["state"],
+    registers: [registry],
+    async collect() {
+      this.reset();
+      // While Redis is away there is nothing to say, and the other metrics must still be served.
+      const depth = await store.queueDepth().catch(() => ({}));
+      for (const [state, jobs] of Object.entries(depth)) this.set({ state }, jobs);
+    },
+  });
+}
