@@ -201,7 +201,7 @@ function pack(
 }
 
 /** Name of an image within its folder or tar file. */
-export function entryName({ nameBytes, nameEnd }: Dataset, index: number): string {
+function entryName({ nameBytes, nameEnd }: Dataset, index: number): string {
   const begin = index === 0 ? 0 : nameEnd[index - 1]!;
   return Buffer.from(nameBytes.subarray(begin, nameEnd[index])).toString("utf8");
 }
@@ -247,7 +247,10 @@ async function expandPattern({ split, location }: OpenOptions): Promise<string[]
   return tars.map((name) => path.join(folder, name));
 }
 
-/** The folders, such as "train/", that all images of an archive lie in. */
+/**
+ * The folders, such as "train/", that all images of an archive lie in. They name no class: an archive
+ * whose images are all in one folder has no labels.
+ */
 function commonFolder(files: readonly string[]): string {
   const images = listByFolder(files).names;
   let common = images[0]?.replace(/[^/]*$/, "") ?? "";

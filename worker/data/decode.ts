@@ -9,6 +9,11 @@ import sharp, { type OutputInfo } from "sharp";
 import { createImage, type RgbImage } from "./augment/rgb-image.ts";
 import { decodeBmp, decodePnm, PIXELS_MAX, replicateGrey } from "./decode-bitmap.ts";
 
+// Loaders decode many images at a time: one libvips thread per image is enough, and no image comes
+// again while libvips would remember it.
+sharp.concurrency(1);
+sharp.cache(false);
+
 /** Without leading dot, in lower case. */
 export const IMAGE_EXTENSIONS = [
   ...["jpg", "jpeg", "png", "webp", "tif", "tiff", "bmp", "ppm", "pgm"],

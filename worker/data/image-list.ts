@@ -62,8 +62,9 @@ export function spreadEvenly(count: number, limit: number | undefined): number[]
   return Array.from({ length }, (_, i) => Math.floor((i * count) / length));
 }
 
+/** Empty for an image that lies in no sub-folder. */
 function topFolder(name: string): string {
-  return name.slice(0, name.indexOf("/"));
+  return name.slice(0, Math.max(0, name.indexOf("/")));
 }
 
 /** By folder first, so that the images of a class stand together ("a/x" before "a-b/x"). */

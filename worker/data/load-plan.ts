@@ -30,7 +30,7 @@ interface TrainingPlan extends CommonPlan {
 }
 
 /** Two random views per image. */
-export interface PretrainPlan extends TrainingPlan {
+interface PretrainPlan extends TrainingPlan {
   readonly kind: "pretrain";
   readonly augmentation: AugmentationRecipe;
 }
@@ -115,6 +115,7 @@ export function imagesAt(schedule: Schedule, step: number): number {
 
 /** Number of the first task of a step. */
 export function firstTask(schedule: Schedule, step: number): number {
+  if (schedule.share === 0) return 0;
   const epoch = Math.floor(step / schedule.stepsPerEpoch);
   return epoch * schedule.share + (step % schedule.stepsPerEpoch) * schedule.batch;
 }
