@@ -1,0 +1,48 @@
+/** The options that every command shares which talks to a running coordinator. */
+
+import type { Command } from "commander";
+import { type CliContext, runCommand } from "./cli-context.ts";
+import { OperatorClient } from "./operator-client.ts";
+
+export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"];
+const DEFAULT_ADDRESS = "127.0.0.1:50051";
+
+export interface ClientOptions {
+  readonly coordinator: string;
+  readonly json: boolean;
+  readonly logLevel: string;
+}
+
+/** Adds `--coordinator`, `--json` and `--log-level`. */
+export function withClientOptions(command: Command, context: CliContext): Command {
+  const address = context.env["SIMCLR_COORDINATOR"] || DEFAULT_ADDRESS;
+  return command
+    .option(
+      "--coordinator <host:port>",
+      "address of the coordinator ($SIMCLR_COORDINATOR)",
+      address,
+    )
+    .option("--json", "print JSON", false)
+    .option("--log-level <level>", "debug adds stack traces to errors", "info");
+}
+
+/** Runs `work` with a client, which is closed afterwards. */
+export async function runWithClient(
+  context: CliContext,
+  options: ClientOptions,
+  work: (client: OperatorClient) => Promise<void>,
+): Promise<void> {
+  await runCommand(context, options.logLevel, async () => {
+    const client = new OperatorClient(options.coordinator);
+    try {
+      await work(client);
+    } finally {
+      client.close();
+    }
+  });
+}
+
+/** One JSON document on standard output. */
+export function printJson(context: CliContext, value: unknown): void {
+  context.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+}

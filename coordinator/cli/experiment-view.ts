@@ -1,0 +1,114 @@
+/** Experiments and workers in the form that people's scripts read: `--json`. Pure. */
+
+import type { Experiment, Progress, WorkerInfo } from "../../proto/gen/coordinator.ts";
+import type { StageName } from "../../proto/recipe.ts";
+import { fromWireStage, fromWireState } from "../control/wire-names.ts";
+import type { Status } from "../experiment/experiment.ts";
+
+/** What rank 0 last reported. */
+export type ProgressView = Omit<Progress, "experimentId" | "generation" | "stage"> & {
+  readonly stage: StageName;
+};
+
+export interface ExperimentView {
+  readonly id: string;
+  readonly name: string;
+  readonly recipe: string;
+  readonly priority: number;
+  readonly state: Status;
+  readonly stage: StageName;
+  readonly generation: number;
+  readonly reason: string;
+  readonly errorCode?: string;
+  readonly restarts: number;
+  readonly submittedUnixMs: number;
+  readonly startedUnixMs?: number;
+  readonly finishedUnixMs?: number;
+  readonly progress?: ProgressView;
+  /** In rank order, while a gang is assigned. */
+  readonly workers: readonly string[];
+  /** Contents of result.json of each finished stage. */
+  readonly results: Readonly<Partial<Record<StageName, Readonly<Record<string, unknown>>>>>;
+}
+
+/** One entry of an experiment's history. */
+export interface TransitionView {
+  readonly unixMs: number;
+  readonly from: Status;
+  readonly to: Status;
+  readonly stage: StageName;
+  readonly generation: number;
+  readonly because: string;
+}
+
+/** @throws {FleetError} VERSION_MISMATCH, USAGE for names that this version does not know */
+export function toView(experiment: Experiment): ExperimentView {
+  const { errorCode, startedUnixMs, finishedUnixMs, progress } = experiment;
+  return {
+    id: experiment.experimentId,
+    name: experiment.name,
+    recipe: experiment.recipeName,
+    priority: experiment.priority,
+    state: fromWireState(experiment.state),
+    stage: fromWireStage(experiment.stage),
+    generation: experiment.generation,
+    reason: experiment.reason,
+    ...(errorCode === undefined ? {} : { errorCode }),
+    restarts: experiment.restarts,
+    submittedUnixMs: experiment.submittedUnixMs,
+    ...(startedUnixMs === undefined ? {} : { startedUnixMs }),
+    ...(finishedUnixMs === undefined ? {} : { finishedUnixMs }),
+    ...(progress === undefined ? {} : { progress: toProgressView(progress) }),
+    workers: experiment.workerIds,
+    results: {
+      ...parseResult("pretrain", experiment.pretrainResultJson),
+      ...parseResult("linear", experiment.linearResultJson),
+    },
+  };
+}
+
+export function toHistory(experiment: Experiment): readonly TransitionView[] {
+  return experiment.history.map(({ from, to, stage, ...rest }) => ({
+    ...rest,
+    from: fromWireState(from),
+    to: fromWireState(to),
+    stage: fromWireStage(stage),
+  }));
+}
+
+export interface WorkerView {
+  readonly id: string;
+  readonly name: string;
+  /** "idle", "busy" or "lost". */
+  readonly state: string;
+  readonly engine: string;
+  readonly device: string;
+  readonly threads: number;
+  readonly experiment?: string;
+  readonly rank?: number;
+  readonly step: number;
+  readonly heartbeatAgeMs: number;
+  readonly rssBytes: number;
+  readonly peerAddress: string;
+  readonly softwareVersion: string;
+}
+
+export function toWorkerView(worker: WorkerInfo): WorkerView {
+  const { workerId, experimentId, rank, ...rest } = worker;
+  return {
+    id: workerId,
+    ...rest,
+    ...(experimentId === undefined ? {} : { experiment: experimentId }),
+    ...(rank === undefined ? {} : { rank }),
+  };
+}
+
+function toProgressView(progress: Progress): ProgressView {
+  const { experimentId: _, generation: __, stage, ...rest } = progress;
+  return { ...rest, stage: fromWireStage(stage) };
+}
+
+/** The coordinator lets only JSON objects through. */
+function parseResult(stage: StageName, json: string | undefined): ExperimentView["results"] {
+  return json === undefined ? {} : { [stage]: JSON.parse(json) };
+}

@@ -1,0 +1,51 @@
+/** What `watch` shows of an experiment: a line for a log, or a bar for a terminal. Pure. */
+
+import type { ExperimentView, ProgressView } from "./experiment-view.ts";
+import { formatCount, formatDuration, formatFigure } from "./format.ts";
+
+const BAR_WIDTH_MAX = 30;
+const BAR_WIDTH_MIN = 10;
+
+/** State, stage and reason, for a change of state. */
+export function formatState(view: ExperimentView): string {
+  const reason = view.reason ? `: ${view.reason}` : "";
+  return `${view.id} ${view.state} (${view.stage}, generation ${view.generation})${reason}`;
+}
+
+/** One report of progress, for a log. */
+export function formatProgress(view: ExperimentView, progress: ProgressView): string {
+  return `${view.id} ${progress.stage} ${figures(progress).join("  ")}`;
+}
+
+/** One report of progress as a bar that fits into `columns`; figures that do not fit are left out. */
+export function formatBar(view: ExperimentView, progress: ProgressView, columns: number): string {
+  const share = progress.stepsTotal > 0 ? Math.min(1, progress.step / progress.stepsTotal) : 0;
+  const percent = `${String(Math.floor(share * 100)).padStart(3)}%`;
+  const head = `${progress.stage} `;
+  const shown = figures(progress);
+  const tail = (): string => [percent, ...shown].join("  ");
+  const room = (): number => columns - head.length - tail().length - 4;
+  while (shown.length > 0 && room() < BAR_WIDTH_MIN) shown.pop();
+
+  const width = Math.max(BAR_WIDTH_MIN, Math.min(BAR_WIDTH_MAX, room()));
+  const filled = Math.round(share * width);
+  const bar = "#".repeat(filled) + "-".repeat(width - filled);
+  const state = view.state === "running" ? "" : `  ${view.state}`;
+  return `${head}[${bar}] ${tail()}${state}`.slice(0, Math.max(columns - 1, BAR_WIDTH_MIN));
+}
+
+/** The most important figures first. */
+function figures(progress: ProgressView): string[] {
+  const { top1, top5, skippedImages } = progress;
+  return [
+    `epoch ${progress.epoch.toFixed(2)}/${progress.epochsTotal}`,
+    `step ${progress.step}/${progress.stepsTotal}`,
+    `loss ${formatFigure(progress.loss)}`,
+    ...(top1 === undefined ? [] : [`top-1 ${top1.toFixed(2)} %`]),
+    `ETA ${formatDuration(progress.etaSeconds)}`,
+    `${formatFigure(progress.imagesPerSecond)} images/s`,
+    `lr ${formatFigure(progress.lr)}`,
+    ...(top5 === undefined ? [] : [`top-5 ${top5.toFixed(2)} %`]),
+    ...(skippedImages === 0 ? [] : [`${formatCount(skippedImages)} images skipped`]),
+  ];
+}

@@ -1,0 +1,90 @@
+/** `coordinator start` */
+
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { openLog } from "../../proto/log.ts";
+import type { Coordinator } from "../start-coordinator.ts";
+import { type CliContext, runCommand } from "./cli-context.ts";
+import { LOG_LEVELS } from "./client-options.ts";
+
+interface StartOptions {
+  readonly grpcPort: number;
+  readonly httpPort: number;
+  readonly host: string;
+  readonly stateDir: string;
+  readonly redisPrefix: string;
+  readonly joinToken?: string;
+  readonly logLevel: string;
+  readonly json: boolean;
+}
+
+export function registerStart(program: Command, context: CliContext): void {
+  program
+    .command("start")
+    .description(
+      "run the coordinator until Ctrl-C (stops the gangs and sends the workers away) or SIGTERM " +
+        "(leaves them at work for the next coordinator); both end with exit status 0",
+    )
+    .option("--grpc-port <port>", "for workers and commands; 0 takes a free one", port, 50_051)
+    .option("--http-port <port>", "for /metrics, /healthz and /readyz", port, 9_464)
+    .option("--host <address>", "interface to listen on", "127.0.0.1")
+    .option("--state-dir <dir>", "where an own redis-server keeps its data", ".state")
+    .option("--redis-prefix <name>", "keeps several coordinators apart on one Redis", "simclr")
+    .option("--join-token <secret>", "what workers must know to join ($SIMCLR_JOIN_TOKEN)")
+    .addOption(
+      new Option("--log-level <level>", "of the JSON log on standard error")
+        .choices(LOG_LEVELS)
+        .default("info"),
+    )
+    .option("--json", "print the addresses as JSON once they are open", false)
+    .addHelpText("after", "\nRedis is taken from $REDIS_URL; without it one is started.")
+    .action((options: StartOptions) =>
+      runCommand(context, options.logLevel, () => runCoordinator(options, context)),
+    );
+}
+
+async function runCoordinator(options: StartOptions, context: CliContext): Promise<void> {
+  // The other commands have no use for Redis and its queue, and start sooner without them.
+  const { startCoordinator } = await import("../start-coordinator.ts");
+  const log = openLog({ level: options.logLevel, process: "coordinator" });
+  const stopped = new Promise<NodeJS.Signals>((resolve) => context.onStopSignal(resolve));
+  const redisUrl = context.env["REDIS_URL"];
+  const { grpcPort, httpPort, host, stateDir, redisPrefix } = options;
+  const coordinator = await startCoordinator({
+    host,
+    grpcPort,
+    httpPort,
+    stateDir,
+    redisPrefix,
+    joinToken: options.joinToken ?? context.env["SIMCLR_JOIN_TOKEN"] ?? "",
+    log,
+    ...(redisUrl ? { redisUrl } : {}),
+  });
+  context.onExit(() => coordinator.kill());
+  announce(coordinator, options, context);
+  const { grpcPort: grpc, httpPort: http, redisAddress: redis } = coordinator;
+  log.info({ event: "coordinator started", host, grpc, http, redis, ownRedis: !redisUrl });
+
+  const signal = await stopped;
+  log.info({ event: "coordinator stopping", signal });
+  await coordinator.close({ dismiss: signal === "SIGINT" });
+  log.info({ event: "coordinator stopped" });
+}
+
+function announce(
+  { grpcPort, httpPort, redisAddress }: Coordinator,
+  { host, json }: StartOptions,
+  { stdout }: CliContext,
+): void {
+  const grpc = `${host}:${grpcPort}`;
+  const http = `http://${host}:${httpPort}`;
+  const line = json
+    ? JSON.stringify({ grpc, http, redis: redisAddress })
+    : `coordinator ready: gRPC ${grpc}, HTTP ${http}, Redis ${redisAddress}`;
+  stdout.write(`${line}\n`);
+}
+
+function port(text: string): number {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && value <= 65_535) return value;
+  throw new InvalidArgumentError("A port is a whole number from 0 to 65535.");
+}

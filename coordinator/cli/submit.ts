@@ -1,0 +1,50 @@
+/** `coordinator submit` */
+
+import { type Command, InvalidArgumentError } from "commander";
+import type { CliContext } from "./cli-context.ts";
+import {
+  type ClientOptions,
+  printJson,
+  runWithClient,
+  withClientOptions,
+} from "./client-options.ts";
+import { loadRecipe } from "./load-recipe.ts";
+import { watchExperiment } from "./watch.ts";
+
+interface SubmitOptions extends ClientOptions {
+  readonly set: readonly string[];
+  readonly priority: number;
+  readonly name: string;
+  readonly watch: boolean;
+}
+
+export function registerSubmit(program: Command, context: CliContext): void {
+  const command = program
+    .command("submit")
+    .description("queue an experiment and print its id")
+    .argument("<recipe>", "name of a built-in recipe, or a .yaml file")
+    .option("--set <path=value>", "override a value of the recipe; may be repeated", collect, [])
+    .option("--priority <n>", "higher goes first", wholeNumber, 0)
+    .option("--name <name>", "for people; the recipe's name by default", "")
+    .option("--watch", "follow it to its end, as `watch` does", false);
+  withClientOptions(command, context).action((recipe: string, options: SubmitOptions) =>
+    runWithClient(context, options, async (client) => {
+      const { priority, name, json } = options;
+      const recipeJson = JSON.stringify(await loadRecipe(recipe, options.set));
+      const id = await client.submit({ recipeJson, priority, name });
+      if (!json) context.stdout.write(`${id}\n`);
+      else if (!options.watch) printJson(context, { id });
+      if (options.watch) await watchExperiment(context, client, id, options);
+    }),
+  );
+}
+
+/** One `--set` more. */
+export function collect(value: string, earlier: readonly string[]): readonly string[] {
+  return [...earlier, value];
+}
+
+function wholeNumber(text: string): number {
+  if (/^[+-]?\d{1,9}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("It is a whole number.");
+}

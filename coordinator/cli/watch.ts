@@ -1,0 +1,122 @@
+/** `coordinator watch`: follows an experiment to its end. */
+
+import type { Command } from "commander";
+import { FleetError } from "../../proto/errors.ts";
+import type { CliContext } from "./cli-context.ts";
+import { type ClientOptions, runWithClient, withClientOptions } from "./client-options.ts";
+import { type ExperimentView, toView } from "./experiment-view.ts";
+import { formatDuration, formatFigure } from "./format.ts";
+import type { OperatorClient } from "./operator-client.ts";
+import { formatBar, formatProgress, formatState } from "./progress-line.ts";
+
+/** A log gets a line of progress at least this often, and for each epoch. */
+const LINE_INTERVAL_MS = 10_000;
+/** How long a coordinator that goes away while it is watched is waited for. */
+const RECONNECT_TIMEOUT_MS = 60_000;
+const RECONNECT_PAUSE_MS = 1_000;
+
+export function registerWatch(program: Command, context: CliContext): void {
+  const command = program
+    .command("watch")
+    .description("follow an experiment; exit status 0 succeeded, 3 failed, 4 cancelled")
+    .argument("<id>", "of the experiment");
+  withClientOptions(command, context).action((id: string, options: ClientOptions) =>
+    runWithClient(context, options, (client) => watchExperiment(context, client, id, options)),
+  );
+}
+
+/**
+ * Shows an experiment until it ends: a bar on a terminal, lines elsewhere, JSON lines with `json`.
+ *
+ * @throws {FleetError} EXPERIMENT_FAILED, EXPERIMENT_CANCELLED, NOT_FOUND, COORDINATOR_UNREACHABLE
+ */
+export async function watchExperiment(
+  context: CliContext,
+  client: OperatorClient,
+  id: string,
+  { json }: { readonly json: boolean },
+): Promise<void> {
+  const show = json ? jsonLines(context) : context.stdout.isTTY ? bar(context) : lines(context);
+  let last: ExperimentView | undefined;
+  for await (const view of follow(client, id)) {
+    show(view);
+    last = view;
+  }
+  if (last?.state === "failed") {
+    throw new FleetError("EXPERIMENT_FAILED", `${id} failed: ${last.reason}`);
+  }
+  if (last?.state === "cancelled") {
+    throw new FleetError("EXPERIMENT_CANCELLED", `${id} was cancelled`);
+  }
+  if (last && !json) context.stdout.write(formatResults(last));
+}
+
+/** The states of an experiment, across restarts of the coordinator. */
+async function* follow(client: OperatorClient, id: string): AsyncGenerator<ExperimentView> {
+  let patienceEndMs = 0;
+  for (;;) {
+    try {
+      for await (const experiment of client.watch(id)) {
+        yield toView(experiment);
+        patienceEndMs = performance.now() + RECONNECT_TIMEOUT_MS;
+      }
+      return;
+    } catch (thrown) {
+      const isGone = FleetError.from(thrown).code === "COORDINATOR_UNREACHABLE";
+      if (!isGone || performance.now() >= patienceEndMs) throw thrown;
+      await new Promise((resolve) => setTimeout(resolve, RECONNECT_PAUSE_MS));
+    }
+  }
+}
+
+type Show = (view: ExperimentView) => void;
+
+function jsonLines({ stdout }: CliContext): Show {
+  return (view) => stdout.write(`${JSON.stringify(view)}\n`);
+}
+
+function lines({ stdout }: CliContext): Show {
+  let lastState = "";
+  let lastEpoch = -1;
+  let nextLineMs = 0;
+  return (view) => {
+    const state = formatState(view);
+    if (state !== lastState) stdout.write(`${state}\n`);
+    if (state !== lastState) lastEpoch = -1;
+    lastState = state;
+
+    const { progress } = view;
+    if (view.state !== "running" || !progress) return;
+    const epoch = Math.floor(progress.epoch);
+    if (epoch === lastEpoch && performance.now() < nextLineMs) return;
+    lastEpoch = epoch;
+    nextLineMs = performance.now() + LINE_INTERVAL_MS;
+    stdout.write(`${formatProgress(view, progress)}\n`);
+  };
+}
+
+/** State changes scroll; progress overwrites the last line. */
+function bar({ stdout }: CliContext): Show {
+  const CLEAR_LINE = "\r\u001b[K";
+  let lastState = "";
+  return (view) => {
+    const state = formatState(view);
+    if (state !== lastState) stdout.write(`${CLEAR_LINE}${state}\n`);
+    lastState = state;
+    const { progress } = view;
+    if (!["running", "stopping"].includes(view.state) || !progress) return;
+    stdout.write(`${CLEAR_LINE}${formatBar(view, progress, stdout.columns)}`);
+  };
+}
+
+/** The figures of each stage's result.json. */
+function formatResults(view: ExperimentView): string {
+  const stages = Object.entries(view.results).map(([stage, result]) => {
+    const figures = Object.entries(result).flatMap(([name, value]) =>
+      typeof value === "number" ? [`${name} ${formatFigure(value)}`] : [],
+    );
+    return `${stage}: ${figures.join("  ")}\n`;
+  });
+  const seconds = ((view.finishedUnixMs ?? 0) - (view.startedUnixMs ?? 0)) / 1_000;
+  return `${stages.join("")}${view.id} succeeded in ${formatDuration(seconds)}\n`;
+}

@@ -1,0 +1,40 @@
+/** `coordinator workers` */
+
+import type { Command } from "commander";
+import type { CliContext } from "./cli-context.ts";
+import {
+  type ClientOptions,
+  printJson,
+  runWithClient,
+  withClientOptions,
+} from "./client-options.ts";
+import { toWorkerView, type WorkerView } from "./experiment-view.ts";
+import { formatDuration, formatTable } from "./format.ts";
+
+export function registerWorkers(program: Command, context: CliContext): void {
+  const command = program.command("workers").description("the workers of the fleet");
+  withClientOptions(command, context).action((options: ClientOptions) =>
+    runWithClient(context, options, async (client) => {
+      const views = (await client.workers()).map(toWorkerView);
+      if (options.json) return printJson(context, views);
+      context.stdout.write(formatWorkers(views));
+    }),
+  );
+}
+
+function formatWorkers(views: readonly WorkerView[]): string {
+  if (views.length === 0) return "no workers; start some with `worker start --coordinator ...`\n";
+  const head = ["ID", "NAME", "STATE", "ENGINE", "DEVICE", "EXPERIMENT", "RANK", "STEP", "HEARD"];
+  const rows = views.map((view) => [
+    view.id,
+    view.name,
+    view.state,
+    view.engine,
+    view.device,
+    view.experiment ?? "-",
+    view.rank === undefined ? "-" : String(view.rank),
+    view.state === "busy" ? String(view.step) : "-",
+    `${formatDuration(view.heartbeatAgeMs / 1_000)} ago`,
+  ]);
+  return formatTable(head, rows);
+}
