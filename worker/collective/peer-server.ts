@@ -11,7 +11,11 @@ import {
 import { FleetError } from "../../proto/errors.ts";
 import { Lane, type PullRequest } from "../../proto/gen/peer.ts";
 import { PROTOCOL_VERSION } from "../../proto/version.ts";
+import { within } from "./latch.ts";
 import { type PullCall, peerService, serverOptions, toStatus } from "./peer-service.ts";
+
+/** How long connections may take to close in good order. */
+const SHUTDOWN_MS = 500;
 
 export interface PeerServerOptions {
   /** Interface to listen on, e.g. "0.0.0.0". */
@@ -58,6 +62,8 @@ export async function startPeerServer(options: PeerServerOptions): Promise<PeerS
     host: (generation) => hosted.add(generation),
     close: async () => {
       await hosted.shutDown();
+      // Lets out what the streams' ends still have in the sockets' buffers.
+      await within(new Promise((resolve) => server.tryShutdown(resolve)), SHUTDOWN_MS);
       server.forceShutdown();
     },
   };

@@ -1,0 +1,223 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, fork } from "node:child_process";
+import { once } from "node:events";
+import { FleetError } from "../../../proto/errors.ts";
+import { joinGroup, type PeerGroup } from "../../../worker/collective/peer-group.ts";
+import type { PeerServer } from "../../../worker/collective/peer-server.ts";
+import { formGang, joinDefaults, sharedFloats, startLoopbackServer } from "./gang.ts";
+import type { MemberMessage, MemberTask } from "./member-process.ts";
+
+/** Asserts that the operation fails and that rank `rank` gets the blame, in words and in data. */
+async function assertBlames(operation: Promise<unknown>, rank: number, pattern: RegExp) {
+  await assert.rejects(operation, (error) => {
+    assert.ok(error instanceof FleetError);
+    assert.equal(error.code, "GENERATION_ABORTED");
+    assert.match(error.message, pattern);
+    assert.match(error.message, new RegExp(`rank ${rank} \\(worker w${rank} at 127.0.0.1:\\d+\\)`));
+    const { rank: blamed, worker } = error.detail;
+    assert.deepEqual({ blamed, worker }, { blamed: rank, worker: `w${rank}` });
+    return true;
+  });
+}
+
+async function nextMessage(child: ChildProcess, type: MemberMessage["type"]) {
+  for (;;) {
+    const [message] = (await once(child, "message")) as [MemberMessage];
+    if (message.type === type) return message;
+  }
+}
+
+async function startMember(): Promise<{ child: ChildProcess; address: string }> {
+  const child = fork(new URL("./member-process.js", import.meta.url));
+  const [message] = (await once(child, "message")) as [MemberMessage];
+  assert.ok(message.type === "listening");
+  return { child, address: message.address };
+}
+
+describe("a gang whose last member is another process", function () {
+  this.timeout(30_000);
+  let child: ChildProcess;
+  let servers: PeerServer[];
+  let peers: MemberTask["peers"];
+
+  beforeEach(async () => {
+    servers = await Promise.all([startLoopbackServer(), startLoopbackServer()]);
+    const member = await startMember();
+    child = member.child;
+    const addresses = [...servers.map(({ address }) => address), member.address];
+    peers = addresses.map((address, rank) => ({ workerId: `w${rank}`, address }));
+  });
+  afterEach(async () => {
+    child.kill("SIGKILL");
+    await Promise.all(servers.map((server) => server.close()));
+  });
+
+  async function form(task: Omit<MemberTask, "rank" | "peers">): Promise<PeerGroup[]> {
+    child.send({ ...task, rank: 2, peers } satisfies MemberTask);
+    return Promise.all(
+      servers.map((server, rank) =>
+        joinGroup({ ...joinDefaults(server, rank), peers, silenceTimeoutMs: 2000 }),
+      ),
+    );
+  }
+
+  async function reduceUntilItFails(group: PeerGroup, floats: number): Promise<void> {
+    const buffer = sharedFloats(floats);
+    for (;;) await group.allReduce(buffer);
+  }
+
+  it("learns at once, in the middle of a sum, that it was killed", async () => {
+    const floats = 4_000_000;
+    const groups = await form({ work: "reduce-for-ever", floats });
+    const failures = groups.map((group) =>
+      assertBlames(reduceUntilItFails(group, floats), 2, /was lost/),
+    );
+    await nextMessage(child, "reduced");
+    await nextMessage(child, "reducing");
+    child.kill("SIGKILL");
+    await Promise.all(failures);
+    await Promise.all(groups.map((group) => assertBlames(group.barrier(), 2, /was lost/)));
+    await Promise.all(groups.map((group) => group.close()));
+  });
+
+  it("learns after a while that it was stopped", async () => {
+    const groups = await form({ work: "reduce-for-ever", floats: 4_000_000 });
+    const failures = groups.map((group) =>
+      assertBlames(reduceUntilItFails(group, 4_000_000), 2, /was lost: silent for \d+ ms/),
+    );
+    await nextMessage(child, "reduced");
+    child.kill("SIGSTOP");
+    await Promise.all(failures);
+    await Promise.all(groups.map((group) => group.close()));
+  });
+
+  it("leaves nothing open: the other process ends by itself", async () => {
+    const groups = await form({ work: "reduce-once", floats: 100_000 });
+    await Promise.all(groups.map((group) => group.allReduce(sharedFloats(100_000).fill(1))));
+    const exited = once(child, "exit");
+    await Promise.all(groups.map((group) => group.close()));
+    assert.deepEqual(await exited, [0, null]);
+  });
+});
+
+describe("a generation", function () {
+  this.timeout(30_000);
+
+  it("ends for all when one member aborts it, and says why", async () => {
+    const gang = await formGang(3);
+    const sums = gang.groups.slice(0, 2).map((group) => group.allReduce(sharedFloats(1_000_000)));
+    const blames = sums.map((sum) => assertBlames(sum, 2, /stopped: the loss is NaN/));
+    gang.groups[2]!.abort(new FleetError("LOSS_NOT_FINITE", "the loss is NaN"));
+    await Promise.all(blames);
+    const [near, own] = await Promise.all([gang.groups[0]!.failed, gang.groups[2]!.failed]);
+    assert.equal(near.detail["cause"], "LOSS_NOT_FINITE");
+    assert.match(own.message, /this worker stopped: the loss is NaN/);
+    await gang.close();
+  });
+
+  it("ends when its caller's signal says so", async () => {
+    const controller = new AbortController();
+    const gang = await formGang(2, { signal: controller.signal });
+    const barrier = gang.groups[0]!.barrier();
+    controller.abort(new FleetError("GENERATION_ABORTED", "the coordinator stopped it"));
+    await assert.rejects(barrier, /the coordinator stopped it/);
+    await gang.close();
+  });
+
+  it("names whoever does not take part in a gather in time", async () => {
+    const gang = await formGang(3, { opTimeoutMs: 300 });
+    const [first, second] = gang.groups.map((group) => () => group.allGather(Float32Array.of(1)));
+    await Promise.all([
+      assertBlames(first!(), 2, /all-gather 0 took longer than 300 ms: no contribution/),
+      assertBlames(second!(), 2, /no contribution/),
+    ]);
+    await gang.close();
+  });
+
+  it("names whoever does not take part in a sum in time, though it is no neighbour", async () => {
+    const gang = await formGang(5, { opTimeoutMs: 300 });
+    const others = gang.groups.filter(({ rank }) => rank !== 3);
+    const pattern = /all-reduce 0 of 4000000 bytes .* took longer than 300 ms: no contribution/;
+    await Promise.all(
+      others.map((group) => assertBlames(group.allReduce(sharedFloats(1_000_000)), 3, pattern)),
+    );
+    await gang.close();
+  });
+
+  it("ends when the members do different things", async () => {
+    const cases: [(group: PeerGroup) => Promise<unknown>, RegExp][] = [
+      [(group) => (group.rank === 0 ? group.barrier() : group.allGather(Float32Array.of(1))), /gather/],
+      [(group) => group.allGather(new Float32Array(1 + group.rank)), /gather of (4|8) bytes/],
+      [(group) => group.allReduce(sharedFloats(100_000 + group.rank)), /reduce of 40000[04] bytes/],
+    ];
+    for (const [operation, pattern] of cases) {
+      const gang = await formGang(2);
+      const failures = gang.groups.map((group) =>
+        assert.rejects(operation(group), (error) => {
+          assert.ok(error instanceof FleetError);
+          assert.equal(error.code, "GENERATION_ABORTED");
+          assert.match(error.message, pattern);
+          assert.match(error.message, /MISMATCHED/);
+          return true;
+        }),
+      );
+      await Promise.all(failures);
+      await gang.close();
+    }
+  });
+
+  it("ends when a member's server closes", async () => {
+    const gang = await formGang(2);
+    const barrier = assertBlames(gang.groups[0]!.barrier(), 1, /peer server closed/);
+    await gang.servers[1]!.close();
+    await barrier;
+    await gang.close();
+  });
+});
+
+describe("leaving a generation", function () {
+  this.timeout(30_000);
+
+  it("lets the others read what was sent before", async () => {
+    const gang = await formGang(3);
+    const [first, ...others] = gang.groups as [PeerGroup, ...PeerGroup[]];
+    // 16 MB: more than the streams hold, so that the root is still sending when it closes.
+    const sent = sharedFloats(4_000_000).fill(5);
+    const left = first.broadcast(sent, 0).then(() => first.close());
+    await Promise.all(
+      others.map(async (group) => {
+        const buffer = sharedFloats(4_000_000);
+        await group.broadcast(buffer, 0);
+        assert.ok(buffer.every((x) => x === 5));
+      }),
+    );
+    await left;
+    await gang.close();
+  });
+
+  it("waits for operations that are under way", async () => {
+    const gang = await formGang(2);
+    await gang.each(async (group) => {
+      const buffer = sharedFloats(1_000_000).fill(1);
+      const sum = group.allReduce(buffer);
+      const closed = group.close();
+      await sum;
+      assert.equal(buffer[0], 2);
+      await closed;
+    });
+    await gang.close();
+  });
+
+  it("fails a later operation of those who stay, and names the one that left", async () => {
+    const gang = await formGang(3);
+    await gang.groups[1]!.close();
+    await assertBlames(gang.groups[0]!.barrier(), 1, /left before this operation/);
+    await gang.close();
+  });
+
+  it("makes every later call of the one that left fail", async () => {
+    const gang = await formGang(2);
+    await gang.close();
+    await assert.rejects(gang.groups[0]!.barrier(), /this worker has left it/);
+  });
+});
