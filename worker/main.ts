@@ -38,7 +38,7 @@ program
 try {
   await program.parseAsync();
 } catch (thrown) {
-  process.exitCode = explain(thrown);
+  process.exit(explain(thrown));
 }
 
 async function start(options: Record<string, unknown>): Promise<void> {

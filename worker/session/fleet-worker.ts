@@ -56,16 +56,27 @@ export class FleetWorker {
   static async start(config: WorkerConfig, log: Log): Promise<FleetWorker> {
     const engine = await EngineHost.start({ engine: config.engine, threads: config.threads });
     for (const note of engine.notes) log.info({ engine: engine.name }, note);
-    const { host, httpPort, peerPort, joinToken } = config;
+    try {
+      return new FleetWorker(config, log, await FleetWorker.#open(config, log, engine));
+    } catch (thrown) {
+      await engine.close();
+      throw thrown;
+    }
+  }
+
+  static async #open(config: WorkerConfig, log: Log, engine: EngineHost): Promise<Parts> {
+    const { host, httpPort: port, peerPort, joinToken } = config;
     const server = await startPeerServer({ host, port: peerPort, joinToken });
     const metrics = new WorkerMetrics(engine.name, engine.device);
-    const { registry } = metrics;
-    const http =
-      httpPort === undefined
-        ? undefined
-        : await startHttpServer({ host, port: httpPort, registry });
-    if (http) log.info({ port: http.port }, "metrics are served");
-    return new FleetWorker(config, log, { engine, server, metrics, http });
+    if (port === undefined) return { engine, server, metrics, http: undefined };
+    try {
+      const http = await startHttpServer({ host, port, registry: metrics.registry });
+      log.info({ port: http.port }, "metrics are served");
+      return { engine, server, metrics, http };
+    } catch (thrown) {
+      await server.close();
+      throw thrown;
+    }
   }
 
   /** Resolves when the worker was dismissed; rejects when it can be of no more use. */
