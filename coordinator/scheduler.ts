@@ -268,9 +268,8 @@ export class Scheduler {
     if (member?.status !== "busy" || running) return;
     // An assignment may have crossed with this heartbeat, but not for that long.
     if (this.#clock.monotonicMs() - member.assignedMs < this.#leaseMs) return;
-    const { assignment } = member;
-    this.#roster.apply(worker, { type: "drained", generation: assignment.generation });
-    this.#left(worker, assignment, "it reports to be idle");
+    // Its assignment is lost or still under way: a new connection leaves no doubt which.
+    this.#roster.apply(worker, { type: "evicted", because: "it reports to be idle" });
   }
 
   #left(worker: string, { experimentId, generation }: Assignment, because: string): void {
@@ -377,10 +376,7 @@ export class Scheduler {
         return;
       }
       case "release":
-        for (const worker of effect.workers) {
-          if (!this.#roster.get(worker)) continue;
-          this.#roster.apply(worker, { type: "drained", generation: effect.generation });
-        }
+        this.#roster.apply(effect.worker, { type: "drained", generation: effect.generation });
         return;
       case "stage-ended":
         this.#handedOver.delete(experimentId);

@@ -25,7 +25,7 @@ function keysUnder(node: SchemaNode, parent: string): string[] {
 
 /**
  * The known key that `path` most likely stands for: one that ends in it (`lr` means
- * `pretrain.optimizer.lr`), or else the one with the fewest edits, if fewer than half of the
+ * `pretrain.optimizer.lr`), or else the one with the fewest edits, if no more than half of the
  * letters have to change.
  */
 export function nearestKey(path: string, known: readonly string[]): string | undefined {
@@ -33,7 +33,7 @@ export function nearestKey(path: string, known: readonly string[]): string | und
   if (longer !== undefined) return longer;
 
   let nearest: string | undefined;
-  let fewest = path.length / 2;
+  let fewest = Math.floor(path.length / 2) + 1;
   for (const key of known) {
     const edits = editDistance(path, key);
     if (edits < fewest) [nearest, fewest] = [key, edits];

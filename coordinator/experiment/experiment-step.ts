@@ -139,18 +139,21 @@ function finished(
     ? { ...experiment.results, [name]: event.resultJson }
     : experiment.results;
   const reported: Experiment = { ...experiment, results, phase: { ...phase, finished: ranks } };
-  if (ranks.length < phase.gang.length) return stay(reported);
-  return stageDone(reported, phase.gang, now);
+  const release: ExperimentEffect = {
+    type: "release",
+    generation: event.generation,
+    worker: event.worker,
+  };
+  if (ranks.length < phase.gang.length) return { experiment: reported, effects: [release] };
+  const done = stageDone(reported, phase.gang.length, now);
+  return { experiment: done.experiment, effects: [release, ...done.effects] };
 }
 
-function stageDone(experiment: Experiment, gang: readonly string[], now: number): ExperimentStep {
+function stageDone(experiment: Experiment, worldSize: number, now: number): ExperimentStep {
   const { name } = presentStage(experiment);
   const next = experiment.stages[experiment.stageIndex + 1];
-  const effects: ExperimentEffect[] = [
-    { type: "release", generation: experiment.generation, workers: gang },
-    { type: "stage-ended", stage: name },
-  ];
-  const because = `all ${gang.length} ranks have finished ${name}`;
+  const effects: ExperimentEffect[] = [{ type: "stage-ended", stage: name }];
+  const because = `all ${worldSize} ranks have finished ${name}`;
   if (next === undefined) {
     const succeeded = enter(experiment, { status: "succeeded" }, because, now);
     return { experiment: { ...succeeded, finishedUnixMs: now }, effects };

@@ -48,13 +48,12 @@ export function stop(experiment: Experiment, phase: Active, cause: Stop): Experi
     failures: cause.failures,
   };
   const workers = phase.gang.filter((worker) => !gone.includes(worker));
-  const effects: ExperimentEffect[] = [];
-  if (done.length > 0) effects.push({ type: "release", generation, workers: done });
-  if (workers.length > 0) {
-    effects.push({ type: "abort", generation, workers, because: cause.because });
-  }
+  const effects: ExperimentEffect[] =
+    workers.length > 0 ? [{ type: "abort", generation, workers, because: cause.because }] : [];
 
-  const stopped = enter(experiment, stopping, cause.because, cause.now);
+  // What rank 0 may have delivered is not the result of a stage that all have finished.
+  const { [presentStage(experiment).name]: _, ...results } = experiment.results;
+  const stopped = enter({ ...experiment, results }, stopping, cause.because, cause.now);
   const ended = endIfAllLeft(stopped, stopping, cause.now);
   return { experiment: ended.experiment, effects: [...effects, ...ended.effects] };
 }
@@ -86,7 +85,7 @@ export function whileStopping(
       const released: ExperimentEffect[] =
         event.type === "left"
           ? []
-          : [{ type: "release", generation: event.generation, workers: [event.worker] }];
+          : [{ type: "release", generation: event.generation, worker: event.worker }];
       const ended = endIfAllLeft(reach({ ...experiment, phase: next }, step), next, now);
       return { experiment: ended.experiment, effects: [...released, ...ended.effects] };
     }

@@ -181,12 +181,8 @@ export type ExperimentEffect =
       readonly workers: readonly string[];
       readonly because: string;
     }
-  /** These members are free without having said so. */
-  | {
-      readonly type: "release";
-      readonly generation: number;
-      readonly workers: readonly string[];
-    }
+  /** This member has delivered its result, and is free with that. */
+  | { readonly type: "release"; readonly generation: number; readonly worker: string }
   /** The queue's job of the present stage, or all of them, has come to its end. */
   | { readonly type: "stage-ended"; readonly stage: StageName }
   /** The remaining stages have to be queued again. */

@@ -1,0 +1,47 @@
+/** Experiments to test with. */
+
+import type { Experiment, StageProgress } from "../../coordinator/experiment/experiment.ts";
+import type { StageName } from "../../proto/recipe.ts";
+
+/** A waiting experiment; `workers` of pretrain, then of linear. */
+export function newExperiment(options: {
+  readonly workers: readonly number[];
+  readonly id?: string;
+  readonly priority?: number;
+  readonly submittedUnixMs?: number;
+}): Experiment {
+  const names: readonly StageName[] = ["pretrain", "linear"];
+  return {
+    id: options.id ?? "test-000001",
+    name: "test",
+    recipeName: "test",
+    priority: options.priority ?? 0,
+    stages: options.workers.map((workers, index) => ({ name: names[index] ?? "linear", workers })),
+    stageIndex: 0,
+    generation: 0,
+    lastGang: [],
+    restarts: 0,
+    fruitlessRestarts: 0,
+    furthestStep: 0,
+    submittedUnixMs: options.submittedUnixMs ?? 0,
+    results: {},
+    history: [],
+    phase: { status: "waiting", reason: "" },
+  };
+}
+
+/** A report of rank 0 in which only the step means something. */
+export function progressOf(stage: StageName, step: number): StageProgress {
+  return {
+    stage,
+    step,
+    stepsTotal: 1_000,
+    epoch: step / 100,
+    epochsTotal: 10,
+    loss: 4.5,
+    lr: 0.3,
+    imagesPerSecond: 120,
+    etaSeconds: 60,
+    skippedImages: 0,
+  };
+}

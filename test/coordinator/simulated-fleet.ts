@@ -1,0 +1,392 @@
+/**
+ * A fleet in simulated time: the production scheduler, and workers, connections and a store that
+ * are made of nothing but a seed. Workers crash, freeze, lose their connection with whatever is in
+ * flight, and come back; gangs break; the coordinator dies and starts again from its store.
+ */
+
+import assert from "node:assert/strict";
+import { type Experiment, isFinished } from "../../coordinator/experiment/experiment.ts";
+import { Scheduler } from "../../coordinator/scheduler.ts";
+import type { CoordinatorSays, Session, WorkerSays } from "../../coordinator/scheduler-events.ts";
+import type { StoredExperiment } from "../../coordinator/store/store.ts";
+import { openLog } from "../../proto/log.ts";
+import type { Prng } from "../support/prng.ts";
+import { newExperiment, progressOf } from "./experiments.ts";
+
+const TICK_MS = 500;
+const LEASE_MS = 5_000;
+const STEPS_PER_STAGE = 12;
+const CHECKPOINT_EVERY = 4;
+
+const log = openLog({ level: "silent", process: "simulation" });
+
+type Assignment = Extract<CoordinatorSays, { type: "assignment" }>;
+
+/** What a worker process has in hand, in its own view. */
+interface Holding {
+  readonly assignment: Assignment;
+  step: number;
+}
+
+interface Link extends Session {
+  readonly toWorker: CoordinatorSays[];
+  readonly toCoordinator: WorkerSays[];
+  isOpen: boolean;
+}
+
+interface SimulatedWorker {
+  readonly id: string;
+  link: Link | undefined;
+  holding: Holding | undefined;
+  frozenTicks: number;
+}
+
+export interface Faults {
+  readonly crash: number;
+  readonly freeze: number;
+  readonly disconnect: number;
+  readonly breakUp: number;
+  readonly fatal: number;
+  readonly coordinatorCrash: number;
+  readonly operator: number;
+  /** Share of a queue's messages that stay in flight for another tick. */
+  readonly delay: number;
+}
+
+export const CALM: Faults = {
+  crash: 0,
+  freeze: 0,
+  disconnect: 0,
+  breakUp: 0,
+  fatal: 0,
+  coordinatorCrash: 0,
+  operator: 0,
+  delay: 0,
+};
+
+export class SimulatedFleet {
+  faults: Faults;
+  readonly #prng: Prng;
+  readonly #size: number;
+  readonly #records = new Map<string, StoredExperiment>();
+  readonly #workers: SimulatedWorker[] = [];
+  /** Newest checkpoint of `experiment/stage`: what a resumed stage starts from. */
+  readonly #checkpoints = new Map<string, number>();
+  /** Ranks that have finished, by generation: the truth, whatever the scheduler heard. */
+  readonly #finished = new Map<number, Set<number>>();
+  /** Every generation ever assigned, with its ranks. */
+  readonly #assigned = new Map<number, Map<number, string>>();
+  #scheduler: Scheduler;
+  #nowMs = 0;
+  #generations = 0;
+  #incarnations = 0;
+
+  constructor(prng: Prng, faults: Faults) {
+    this.#prng = prng;
+    this.faults = faults;
+    this.#size = prng.int(2, 6);
+    this.#scheduler = this.#boot();
+    for (let count = prng.int(1, 4); count > 0; count--) this.#submit();
+  }
+
+  experiments(): readonly Experiment[] {
+    return this.#scheduler.experiments();
+  }
+
+  /** Puts failed and cancelled experiments back in the queue. */
+  retryAll(): void {
+    for (const { id, phase } of this.experiments()) {
+      if (phase.status !== "failed" && phase.status !== "cancelled") continue;
+      this.#scheduler.dispatch({ type: "retry", experimentId: id });
+    }
+  }
+
+  async tick(): Promise<void> {
+    this.#nowMs += TICK_MS;
+    if (this.#prng.chance(this.faults.coordinatorCrash)) this.#crashCoordinator();
+    if (this.#prng.chance(this.faults.operator)) this.#operate();
+    while (this.#workers.length < this.#size) this.#startWorker();
+
+    for (const worker of [...this.#workers]) this.#disturb(worker);
+    for (const worker of this.#workers) this.#live(worker);
+    for (const worker of this.#workers) this.#deliver(worker);
+    // The queue hands over whatever waits in it.
+    for (const { id, stages, stageIndex } of this.experiments()) {
+      const stage = stages[stageIndex];
+      if (stage) this.#scheduler.judge(id, stage.name);
+    }
+    this.#scheduler.dispatch({ type: "tick" });
+    // Numbers of generations are drawn in a promise.
+    for (let turn = 0; turn < 4; turn++) await undefined;
+  }
+
+  checkSafety(): void {
+    for (const experiment of this.experiments()) {
+      const { id, generation, phase, stages } = experiment;
+      if (!("gang" in phase)) continue;
+      const gang = this.#assigned.get(generation);
+      assert.ok(gang, `${id}: nobody was ever assigned generation ${generation}`);
+      assert.deepEqual([...gang.values()], phase.gang, `${id}: its gang is not who was assigned`);
+      assert.equal(gang.size, stages[experiment.stageIndex]?.workers, `${id}: torn gang`);
+    }
+    const held = this.#scheduler
+      .members()
+      .flatMap((member) => (member.status === "busy" ? [member.facts.id] : []));
+    assert.equal(new Set(held).size, held.length, "a worker is in two gangs");
+  }
+
+  /** Experiments that are not done, and workers that are not free; empty when all is well. */
+  complaints(): string[] {
+    const unfinished = this.experiments().filter((experiment) => !isFinished(experiment));
+    const busy = this.#scheduler.members().filter((member) => member.status === "busy");
+    return [
+      ...unfinished.map(({ id, phase }) => `${id} is ${phase.status}: ${JSON.stringify(phase)}`),
+      ...busy.map(({ facts }) => `${facts.id} is still busy`),
+      ...this.#workers.filter(({ holding }) => holding).map(({ id }) => `${id} still trains`),
+    ];
+  }
+
+  #submit(): void {
+    const experiment = newExperiment({
+      id: `e${this.#records.size}`,
+      workers: [this.#prng.int(1, this.#size), this.#prng.int(1, this.#size)],
+      priority: this.#prng.int(-1, 1),
+      submittedUnixMs: this.#nowMs,
+    });
+    this.#records.set(experiment.id, { experiment, recipeJson: "{}" });
+    this.#scheduler.dispatch({ type: "submitted", experiment, recipeJson: "{}" });
+  }
+
+  #boot(): Scheduler {
+    const scheduler = new Scheduler({
+      log,
+      leaseMs: LEASE_MS,
+      stopTimeoutMs: 4 * LEASE_MS,
+      clock: { monotonicMs: () => this.#nowMs, unixMs: () => this.#nowMs },
+      store: {
+        // As JSON, because that is all that survives in Redis.
+        save: (experiment) => {
+          const copy: Experiment = JSON.parse(JSON.stringify(experiment));
+          this.#records.set(experiment.id, { experiment: copy, recipeJson: "{}" });
+        },
+        stageEnded: () => {},
+        requeue: () => {},
+        forget: () => {},
+        drawGenerations: async (count) => Array.from({ length: count }, () => ++this.#generations),
+      },
+    });
+    scheduler.restore([...this.#records.values()]);
+    return scheduler;
+  }
+
+  #crashCoordinator(): void {
+    for (const { link } of this.#workers) if (link) link.isOpen = false;
+    this.#scheduler = this.#boot();
+  }
+
+  #operate(): void {
+    const experiments = this.experiments();
+    const chosen = experiments[this.#prng.int(0, experiments.length - 1)];
+    if (!chosen) return;
+    const canRetry = ["failed", "cancelled"].includes(chosen.phase.status);
+    if (canRetry) this.#scheduler.dispatch({ type: "retry", experimentId: chosen.id });
+    else if (!isFinished(chosen) && this.#prng.chance(0.2)) {
+      this.#scheduler.dispatch({ type: "cancel", experimentId: chosen.id });
+    }
+  }
+
+  #startWorker(): void {
+    const id = `w${this.#incarnations++}`;
+    this.#workers.push({ id, link: undefined, holding: undefined, frozenTicks: 0 });
+  }
+
+  #disturb(worker: SimulatedWorker): void {
+    if (this.#prng.chance(this.faults.crash)) {
+      this.#workers.splice(this.#workers.indexOf(worker), 1);
+      this.#close(worker);
+    } else if (this.#prng.chance(this.faults.disconnect)) {
+      this.#close(worker);
+    } else if (this.#prng.chance(this.faults.freeze)) {
+      worker.frozenTicks = this.#prng.int(1, 20);
+    }
+  }
+
+  /** The coordinator may see the end of a connection at once, or only when the lease runs out. */
+  #close(worker: SimulatedWorker): void {
+    const { link, id } = worker;
+    worker.link = undefined;
+    if (!link) return;
+    const isSeen = link.isOpen && this.#prng.chance(0.5);
+    link.isOpen = false;
+    if (isSeen) this.#scheduler.dispatch({ type: "worker-disconnected", id, session: link });
+  }
+
+  /** One tick of a worker's own doings. */
+  #live(worker: SimulatedWorker): void {
+    if (worker.frozenTicks > 0) {
+      worker.frozenTicks -= 1;
+      return;
+    }
+    if (!worker.link?.isOpen) this.#connect(worker);
+    const { holding } = worker;
+    const running = holding && runningOf(holding);
+    this.#say(worker, { type: "heartbeat", rssBytes: 1, ...(running ? { running } : {}) });
+    if (holding) this.#train(worker, holding);
+  }
+
+  #connect(worker: SimulatedWorker): void {
+    const link: Link = {
+      toWorker: [],
+      toCoordinator: [],
+      isOpen: true,
+      send: (message) => {
+        if (link.isOpen) link.toWorker.push(message);
+      },
+      end: () => {
+        link.isOpen = false;
+      },
+    };
+    worker.link = link;
+    const { id, holding } = worker;
+    const facts = {
+      id,
+      name: id,
+      peerAddress: `${id}:1`,
+      engine: "simulated",
+      device: "none",
+      threads: 1,
+      softwareVersion: "0",
+    };
+    const running = holding && runningOf(holding);
+    this.#scheduler.dispatch({
+      type: "worker-joined",
+      facts,
+      session: link,
+      ...(running ? { running } : {}),
+    });
+  }
+
+  #say(worker: SimulatedWorker, message: WorkerSays): void {
+    if (worker.link?.isOpen) worker.link.toCoordinator.push(message);
+  }
+
+  /** A gang steps only while all its members hold the generation; otherwise they see it break. */
+  #train(worker: SimulatedWorker, holding: Holding): void {
+    const { assignment } = holding;
+    const { experimentId, generation, rank, stage, peers } = assignment;
+    const fenced = { experimentId, generation };
+    if (this.#prng.chance(this.faults.fatal)) {
+      const failure = { code: "DATA_INVALID", message: "drawn", unixMs: this.#nowMs } as const;
+      this.#say(worker, { type: "failure", ...fenced, ...failure, step: holding.step });
+      this.#leave(worker, holding, "it failed");
+      return;
+    }
+    const isWhole = peers.every(({ workerId }) => this.#holds(workerId, generation));
+    const isBroken = this.#prng.chance(this.faults.breakUp);
+    if (isBroken || !isWhole) {
+      // A peer that has not heard of the generation yet may still come: patience, for a while.
+      if (isBroken || this.#prng.chance(0.2)) this.#leave(worker, holding, "the gang broke");
+      return;
+    }
+
+    holding.step += 1;
+    const key = `${experimentId}/${stage}`;
+    if (rank === 0) {
+      this.#say(worker, { type: "progress", ...fenced, progress: progressOf(stage, holding.step) });
+      if (holding.step % CHECKPOINT_EVERY === 0) this.#checkpoints.set(key, holding.step);
+    }
+    if (holding.step < STEPS_PER_STAGE) return;
+    this.#finish(generation, rank);
+    this.#say(worker, { type: "result", ...fenced, resultJson: "{}" });
+    worker.holding = undefined;
+  }
+
+  /** A peer counts as there when it trains the generation, or has come to its end already. */
+  #holds(workerId: string, generation: number): boolean {
+    const peer = this.#workers.find(({ id }) => id === workerId);
+    if (peer?.holding?.assignment.generation === generation) return peer.frozenTicks === 0;
+    const gang = this.#assigned.get(generation);
+    return [...(gang ?? [])].some(
+      ([rank, id]) => id === workerId && this.#finished.get(generation)?.has(rank),
+    );
+  }
+
+  #finish(generation: number, rank: number): void {
+    const ranks = this.#finished.get(generation) ?? new Set();
+    this.#finished.set(generation, ranks.add(rank));
+  }
+
+  #leave(worker: SimulatedWorker, holding: Holding, because: string): void {
+    const { experimentId, generation } = holding.assignment;
+    worker.holding = undefined;
+    this.#say(worker, { type: "stopped", experimentId, generation, step: holding.step, because });
+  }
+
+  #deliver(worker: SimulatedWorker): void {
+    const { link, id } = worker;
+    if (!link?.isOpen) return;
+    for (const message of this.#due(link.toCoordinator)) {
+      this.#scheduler.dispatch({ type: "worker-said", id, session: link, message });
+    }
+    if (worker.frozenTicks > 0) return;
+    for (const message of this.#due(link.toWorker)) this.#hear(worker, message);
+  }
+
+  /** Takes what arrives now from a queue: messages keep their order. */
+  #due<Message>(queue: Message[]): Message[] {
+    let count = 0;
+    while (count < queue.length && !this.#prng.chance(this.faults.delay)) count++;
+    return queue.splice(0, count);
+  }
+
+  #hear(worker: SimulatedWorker, message: CoordinatorSays): void {
+    const { holding } = worker;
+    if (message.type === "abort") {
+      if (holding?.assignment.generation === message.generation) {
+        this.#leave(worker, holding, "told to");
+      }
+      return;
+    }
+    if (message.type !== "assignment") return;
+
+    const { generation, rank, peers, experimentId, stage } = message;
+    const earlier = holding?.assignment.generation;
+    assert.equal(earlier, undefined, `${worker.id} got ${generation} while it holds ${earlier}`);
+    assert.equal(
+      peers[rank]?.workerId,
+      worker.id,
+      "the rank is not the worker's place among peers",
+    );
+    const gang = new Map(peers.map((peer, index) => [index, peer.workerId]));
+    const known = this.#assigned.get(generation);
+    if (known) assert.deepEqual(gang, known, `generation ${generation} has two gangs`);
+    worker.holding = {
+      assignment: message,
+      step: this.#checkpoints.get(`${experimentId}/${stage}`) ?? 0,
+    };
+  }
+
+  /** Notes what was assigned, as soon as the scheduler has said so. */
+  noteAssignments(): void {
+    for (const { generation, phase } of this.experiments()) {
+      if (!("gang" in phase) || this.#assigned.has(generation)) continue;
+      this.#assigned.set(generation, new Map(phase.gang.map((id, rank) => [rank, id])));
+    }
+  }
+
+  /** Whether some generation was finished by all of its ranks, for each stage that has a result. */
+  checkResults(): void {
+    for (const experiment of this.experiments()) {
+      for (const { from, to, generation } of experiment.history) {
+        if (from !== "running" || (to !== "waiting" && to !== "succeeded")) continue;
+        const done = this.#finished.get(generation)?.size;
+        assert.equal(done, this.#assigned.get(generation)?.size, `${experiment.id}: early end`);
+      }
+    }
+  }
+}
+
+function runningOf({ assignment, step }: Holding) {
+  const { experimentId, stage, generation } = assignment;
+  return { experimentId, stage, generation, step };
+}

@@ -1,0 +1,46 @@
+import assert from "node:assert/strict";
+import { Metadata, type ServiceError, status } from "@grpc/grpc-js";
+import { ERROR_SPECS, type ErrorCode, FleetError } from "../../proto/errors.ts";
+import { fromServiceError, toServiceError } from "../../proto/grpc-errors.ts";
+import { TEXT_LENGTH_MAX } from "../../proto/limits.ts";
+
+function failure(code: status, details = "words"): ServiceError {
+  return Object.assign(new Error(details), { code, details, metadata: new Metadata() });
+}
+
+describe("error on the wire", () => {
+  for (const code of Object.keys(ERROR_SPECS) as ErrorCode[]) {
+    it(`keeps the code ${code}, its message and its detail`, () => {
+      const sent = new FleetError(code, `größer: ${code}`, { rank: 3, file: "a b.jpg" });
+      const received = fromServiceError(toServiceError(sent), "host:1");
+      assert.deepEqual(received.toPlain(), sent.toPlain());
+      assert.equal(toServiceError(sent).code, ERROR_SPECS[code].grpc);
+    });
+  }
+
+  it("cuts a long message and leaves out a long detail", () => {
+    const sent = new FleetError("USAGE", "x".repeat(9_999), { file: "y".repeat(9_999) });
+    const received = fromServiceError(toServiceError(sent), "host:1");
+    assert.equal(received.message.length, TEXT_LENGTH_MAX);
+    assert.deepEqual(received.detail, {});
+  });
+
+  it("means that nobody answers when the call got nowhere", () => {
+    for (const code of [status.UNAVAILABLE, status.DEADLINE_EXCEEDED]) {
+      const error = fromServiceError(failure(code), "10.0.0.1:50051");
+      assert.equal(error.code, "COORDINATOR_UNREACHABLE");
+      assert.match(error.message, /10\.0\.0\.1:50051/);
+    }
+  });
+
+  it("means another version when the server does not know the call", () => {
+    const error = fromServiceError(failure(status.UNIMPLEMENTED), "host:1");
+    assert.equal(error.code, "VERSION_MISMATCH");
+  });
+
+  it("is unexpected when it is anything else", () => {
+    const error = fromServiceError(failure(status.INTERNAL, "boom"), "host:1");
+    assert.equal(error.code, "UNEXPECTED");
+    assert.match(error.message, /boom/);
+  });
+});
