@@ -5,30 +5,33 @@ export interface NormState {
   readonly scale_C: Float64Array;
   /** 1 / deviation */
   readonly inverse_C: Float64Array;
-  /** What `centred` lacks to x - mean. */
+  /** What the kept values lack to x - mean: -mean when x itself was kept, else 0. */
   readonly shift_C: Float64Array;
   /** Values per channel that the statistics were taken over. */
   readonly count: number;
 }
 
-/** Sums over one worker's values: dy in the first half, dy xHat in the second. */
+/**
+ * Sums over one worker's values: dy in the first half, dy xHat in the second.
+ * @param sumDyKept_C sums of dy times the kept values
+ */
 export function localSums(
   { inverse_C, shift_C }: NormState,
   sumDy_C: ArrayLike<number>,
-  sumDyCentred_C: ArrayLike<number>,
+  sumDyKept_C: ArrayLike<number>,
 ): Float32Array {
   const channels = inverse_C.length;
   const sums = new Float32Array(2 * channels);
   for (let c = 0; c < channels; c++) {
     sums[c] = sumDy_C[c]!;
-    sums[channels + c] = inverse_C[c]! * (sumDyCentred_C[c]! + shift_C[c]! * sumDy_C[c]!);
+    sums[channels + c] = inverse_C[c]! * (sumDyKept_C[c]! + shift_C[c]! * sumDy_C[c]!);
   }
   return sums;
 }
 
 /**
- * With xHat = inverse (centred + shift) and means over the gang's batch,
- * dx = scale (dy - mean(dy) - xHat mean(dy xHat)) = scale dy + slope centred + offset.
+ * With xHat = inverse (kept + shift) and means over the gang's batch,
+ * dx = scale (dy - mean(dy) - xHat mean(dy xHat)) = scale dy + slope kept + offset.
  *
  * @param sums {@link localSums}, summed over the gang
  */

@@ -7,7 +7,6 @@
  */
 
 import assert from "node:assert/strict";
-import type { Tensor4D } from "@tensorflow/tfjs-core";
 import type {
   BatchNormGradients,
   BatchNormOptions,
@@ -214,13 +213,8 @@ export class TfjsEngine implements Engine {
 
   globalAveragePool(x: Tensor): Tensor {
     assert.equal(x.shape.length, 4, `[${x.shape}] is not the shape of images`);
-    const [images, channels, height, width] = x.shape as [number, number, number, number];
-    const a = this.#read(x, "image") as Tensor4D;
-    return this.#make([images, channels], "logical", () => {
-      // Backends refuse a pool over a single pixel.
-      const pooled = height * width === 1 ? a : this.#tf.avgPool(a, [height, width], 1, "valid");
-      return this.#tf.reshape(pooled, [images, channels]);
-    });
+    const a = this.#read(x, "image");
+    return this.#make(x.shape.slice(0, 2), "logical", () => this.#tf.mean(a, [1, 2]));
   }
 
   globalAveragePoolBackward(dy: Tensor, xShape: readonly number[]): Tensor {

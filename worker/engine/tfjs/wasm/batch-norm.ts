@@ -1,72 +1,75 @@
 /**
  * Batch normalisation for the WebAssembly backend.
  *
- * Per-channel numbers are computed on the host in float64; the passes over the activations are
- * sums and affine maps. The forward keeps x - mean, whose squares it needs for a variance without
- * cancellation and which the backward then needs instead of x.
+ * Per-channel numbers are computed on the host in float64; the passes over the activations are sums
+ * and affine maps. Sums of float32 values and of their squares are so exact in float64 that one
+ * pass gives the variance: the cancellation in E[x^2] - E[x]^2 stays below float32's rounding of x.
  */
 
 import type { BatchReducer } from "../../engine.ts";
 import type { Raw, RawNormGradients, RawNormOptions, RawNormTrained, Tfjs } from "../kernels.ts";
 import { inputGradient, localSums, type NormState } from "../norm-gradient.ts";
-import { affine, columnSums } from "./channels.ts";
+import { affine, columnProducts, columnSums } from "./channels.ts";
+import type { WasmDevice } from "./device.ts";
 
 export function batchNormTrain(
-  tf: Tfjs,
+  device: WasmDevice,
   x: Raw,
   { weight, bias }: { readonly weight: Raw; readonly bias: Raw },
   { eps, relu, residual }: RawNormOptions,
   reducer: BatchReducer | undefined,
 ): RawNormTrained {
+  const { tf } = device;
   const [w, b] = [weight.dataSync<"float32">(), bias.dataSync<"float32">()];
   const count = x.size / w.length;
-  const mean = Float32Array.from(columnSums(tf, x), (sum) => sum / count);
-  const centred = affine(
-    tf,
-    x,
-    w.map(() => 1),
-    mean.map((m) => -m),
-  );
-  const squares = columnSums(tf, tf.square(centred));
-  const local = { mean, variance: Float32Array.from(squares, (sum) => sum / count), count };
+  const { sum_C, product_C } = columnProducts(device, x, x);
+  const local = {
+    mean: Float32Array.from(sum_C, (sum) => sum / count),
+    variance: Float32Array.from(product_C, (squares, c) =>
+      Math.max(0, squares / count - (sum_C[c]! / count) ** 2),
+    ),
+    count,
+  };
   const moments = reducer?.moments(local) ?? local;
-
   const inverse_C = Float64Array.from(moments.variance, (v) => 1 / Math.sqrt(v + eps));
   const state: NormState = {
     scale_C: inverse_C.map((inverse, c) => inverse * w[c]!),
     inverse_C,
-    shift_C: Float64Array.from(mean, (m, c) => m - moments.mean[c]!),
+    shift_C: Float64Array.from(moments.mean, (mean) => -mean),
     count: moments.count,
   };
   const offset_C = state.scale_C.map((s, c) => b[c]! + s * state.shift_C[c]!);
-  const y = finish(tf, affine(tf, centred, state.scale_C, offset_C), relu, residual);
+  const y = finish(tf, affine(tf, x, state.scale_C, offset_C), relu, residual);
+  const input = tf.clone(x);
   const mask = relu ? tf.clone(y) : undefined;
   return {
     y,
     moments,
-    kept: mask ? [centred, mask] : [centred],
+    kept: mask ? [input, mask] : [input],
     backward: (dy, total) => {
       const incoming = mask ? tf.mul(dy, tf.step(mask)) : tf.clone(dy);
-      const gradients = backward(tf, incoming, centred, state, total);
+      const gradients = backward(device, incoming, input, state, total);
       return residual ? { ...gradients, dResidual: incoming } : gradients;
     },
   };
 }
 
 export function batchNormInference(
-  tf: Tfjs,
+  device: WasmDevice,
   x: Raw,
   norm: Readonly<Record<"weight" | "bias" | "mean" | "variance", Raw>>,
   { eps, relu, residual }: RawNormOptions,
 ): Raw {
   const [weight, bias] = [norm.weight.dataSync(), norm.bias.dataSync()];
   const mean = norm.mean.dataSync();
-  const scale = Float64Array.from(
+  const scale_C = Float64Array.from(
     norm.variance.dataSync(),
     (v, c) => weight[c]! / Math.sqrt(v + eps),
   );
-  const offset = scale.map((s, c) => bias[c]! - s * mean[c]!);
-  return finish(tf, affine(tf, x, scale, offset), relu, residual);
+  // Zero, or NaN where x has a NaN; see affine().
+  const marks_C = columnSums(device, x).map((sum) => 0 * sum);
+  const offset_C = scale_C.map((s, c) => bias[c]! - s * mean[c]! + marks_C[c]!);
+  return finish(device.tf, affine(device.tf, x, scale_C, offset_C), relu, residual);
 }
 
 function finish(tf: Tfjs, normalised: Raw, relu: boolean, residual: Raw | undefined): Raw {
@@ -75,20 +78,22 @@ function finish(tf: Tfjs, normalised: Raw, relu: boolean, residual: Raw | undefi
 }
 
 function backward(
-  tf: Tfjs,
+  device: WasmDevice,
   dy: Raw,
-  centred: Raw,
+  x: Raw,
   state: NormState,
   reducer: BatchReducer | undefined,
 ): RawNormGradients {
+  const { tf } = device;
   const channels = state.scale_C.length;
-  const sums = localSums(state, columnSums(tf, dy), columnSums(tf, tf.mul(dy, centred)));
+  const { sum_C, product_C } = columnProducts(device, dy, x);
+  const sums = localSums(state, sum_C, product_C);
   const [dBias, dWeight] = [sums.slice(0, channels), sums.slice(channels)];
   reducer?.sums(sums);
   const { slope_C, offset_C } = inputGradient(state, sums);
   const zero_C = new Float32Array(channels);
   return {
-    dx: tf.add(affine(tf, dy, state.scale_C, offset_C), affine(tf, centred, slope_C, zero_C)),
+    dx: tf.add(affine(tf, dy, state.scale_C, offset_C), affine(tf, x, slope_C, zero_C)),
     dWeight: tf.tensor1d(dWeight),
     dBias: tf.tensor1d(dBias),
   };

@@ -2,45 +2,73 @@
 
 import type { Rank } from "@tensorflow/tfjs-core";
 import type { Raw, Tfjs } from "../kernels.ts";
-
-/** Floats that one block of {@link columnSums} should have at most. */
-const BLOCK_FLOATS = 1 << 16;
+import { heapView, type WasmDevice } from "./device.ts";
 
 /**
- * Sums over all but the last axis.
+ * Sums of x over all but the last axis, in float64.
  *
- * A product with a vector of ones is the fastest reduction there is here. It adds in float32, one
- * after the other, so the rows are folded into about sqrt(rows) blocks that are summed side by
- * side; the blocks are then added in float64. That keeps the error near that of a pairwise sum.
+ * JavaScript on the backend's memory does it in 0.6 ns an element. The backend itself needs 3, and a
+ * product with a vector of ones as much, since the matrix product packs its right operand first.
  */
-export function columnSums(tf: Tfjs, x: Raw): Float64Array {
+export function columnSums(device: WasmDevice, x: Raw): Float64Array {
+  const values = heapView(device, x);
   const channels = x.shape.at(-1)!;
-  const rows = x.size / channels;
-  const blocks = foldFactor(rows, channels);
-  const folded = tf.reshape(x, [rows / blocks, blocks * channels]);
-  const partial = tf.matMul(tf.ones([1, rows / blocks]), folded).dataSync<"float32">();
-  const sums = new Float64Array(channels);
-  for (let k = 0; k < partial.length; k++) sums[k % channels]! += partial[k]!;
-  return sums;
+  const sum_C = new Float64Array(channels);
+  // Two rows at a time halve the traffic of the sums.
+  const even = values.length - (values.length % (2 * channels));
+  for (let row = 0; row < even; row += 2 * channels)
+    for (let c = 0, k = row, l = row + channels; c < channels; c++, k++, l++)
+      sum_C[c]! += values[k]! + values[l]!;
+  for (let k = even; k < values.length; k++) sum_C[k - even]! += values[k]!;
+  return sum_C;
 }
 
-/** x * scale + offset for every channel. */
-export function affine(tf: Tfjs, x: Raw, scale: ArrayLike<number>, offset: ArrayLike<number>): Raw {
-  const channels = scale.length;
+/** Sums of x and of x times y over all but the last axis, in float64. */
+export function columnProducts(
+  device: WasmDevice,
+  x: Raw,
+  y: Raw,
+): { readonly sum_C: Float64Array; readonly product_C: Float64Array } {
+  const [a, b] = [heapView(device, x), heapView(device, y)];
+  const channels = x.shape.at(-1)!;
+  const sum_C = new Float64Array(channels);
+  const product_C = new Float64Array(channels);
+  const even = a.length - (a.length % (2 * channels));
+  for (let row = 0; row < even; row += 2 * channels)
+    for (let c = 0, k = row, l = row + channels; c < channels; c++, k++, l++) {
+      const first = a[k]!;
+      const second = a[l]!;
+      sum_C[c]! += first + second;
+      product_C[c]! += first * b[k]! + second * b[l]!;
+    }
+  for (let k = even; k < a.length; k++) {
+    sum_C[k - even]! += a[k]!;
+    product_C[k - even]! += a[k]! * b[k]!;
+  }
+  return { sum_C, product_C };
+}
+
+/**
+ * x * scale + offset for every channel, in one pass.
+ *
+ * The backend clamps the result to [-inf, inf], which loses NaN. So that a diverged model cannot
+ * pass for a sound one, a channel whose scale or offset is not finite is NaN throughout.
+ */
+export function affine(
+  tf: Tfjs,
+  x: Raw,
+  scale_C: ArrayLike<number>,
+  offset_C: ArrayLike<number>,
+): Raw {
+  const channels = scale_C.length;
   const y = tf.fused.depthwiseConv2d({
     x: tf.reshape<Rank.R4>(x, [1, x.size / channels, 1, channels]),
-    filter: tf.tensor4d(Float32Array.from(scale), [1, 1, channels, 1]),
-    bias: tf.tensor1d(Float32Array.from(offset)),
+    filter: tf.tensor4d(Float32Array.from(scale_C), [1, 1, channels, 1]),
+    bias: tf.tensor1d(Float32Array.from(offset_C)),
     strides: 1,
     pad: "valid",
   });
-  return tf.reshape(y, x.shape);
-}
-
-/** The divisor of `rows` next to its square root, as far as the blocks stay small. */
-function foldFactor(rows: number, channels: number): number {
-  const most = Math.max(1, Math.min(Math.sqrt(rows), BLOCK_FLOATS / channels));
-  let factor = Math.floor(most);
-  while (rows % factor !== 0) factor--;
-  return factor;
+  const marks_C = Float32Array.from(scale_C, (scale, c) => 0 * (scale + offset_C[c]!));
+  const marked = marks_C.some(Number.isNaN) ? tf.add(y, tf.tensor1d(marks_C)) : y;
+  return tf.reshape(marked, x.shape);
 }

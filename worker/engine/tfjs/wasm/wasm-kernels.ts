@@ -13,12 +13,8 @@ import { POOL } from "../../shapes.ts";
 import type { Raw, RawPooled, Tfjs, TfjsKernels } from "../kernels.ts";
 import { batchNormInference, batchNormTrain } from "./batch-norm.ts";
 import { columnSums } from "./channels.ts";
-import {
-  convolution,
-  convolutionBackwardInput,
-  convolutionBackwardWeight,
-  type WasmDevice,
-} from "./convolution.ts";
+import { convolution, convolutionBackwardInput, convolutionBackwardWeight } from "./convolution.ts";
+import type { WasmDevice } from "./device.ts";
 import { hostSoftmaxCrossEntropy, hostUpdate } from "./host-kernels.ts";
 import { maxPoolGradient } from "./max-pool.ts";
 
@@ -28,15 +24,15 @@ export function wasmKernels(device: WasmDevice): TfjsKernels {
     matMul: (a, b, { transposeA = false, transposeB = false } = {}) =>
       tf.matMul(transposeA ? tf.transpose(a) : a, transposeB ? tf.transpose(b) : b),
     oneHot: (columns, depth, value) => oneHot(tf, columns, depth, value),
-    columnSums: (x) => tf.tensor1d(Float32Array.from(columnSums(tf, x))),
+    columnSums: (x) => tf.tensor1d(Float32Array.from(columnSums(device, x))),
     convolution: (x, filter, geometry) => convolution(tf, x, filter, geometry),
     convolutionBackwardInput: (dy, filter, xShape, geometry) =>
       convolutionBackwardInput(tf, dy, filter, xShape, geometry),
     convolutionBackwardWeight: (x, dy, filterShape, geometry) =>
       convolutionBackwardWeight(device, x, dy, filterShape, geometry),
     batchNormTrain: (x, weight, bias, options, reducer) =>
-      batchNormTrain(tf, x, { weight, bias }, options, reducer),
-    batchNormInference: (x, norm, options) => batchNormInference(tf, x, norm, options),
+      batchNormTrain(device, x, { weight, bias }, options, reducer),
+    batchNormInference: (x, norm, options) => batchNormInference(device, x, norm, options),
     maxPool: (x) => maxPool(tf, x as Tensor4D),
     softmaxCrossEntropy: (logits, labels, scale) => {
       const { lossSum, dLogits } = hostSoftmaxCrossEntropy(read(logits), labels, scale);
