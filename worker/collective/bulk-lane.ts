@@ -21,6 +21,7 @@ import {
   sealFrame,
 } from "./frame.ts";
 import { CHUNK_BYTES, expectFrame } from "./frame-order.ts";
+import { FramePool } from "./frame-pool.ts";
 import { planAllReduce, planBroadcast, type RingPlan } from "./ring.ts";
 import type { Waiter } from "./small-lane.ts";
 
@@ -48,8 +49,8 @@ export interface BulkLaneOptions {
   readonly announce: (frame: Buffer) => void;
   /** Whether the successor takes more. */
   readonly isReady: () => boolean;
-  /** Sends to the successor. */
-  readonly send: (frame: Buffer) => void;
+  /** Sends to the successor, and tells when the frame may be overwritten. */
+  readonly send: (frame: Buffer, written: () => void) => void;
   /** Holds the predecessor's stream back, and lets it go on. */
   readonly pause: () => void;
   readonly resume: () => void;
@@ -67,6 +68,7 @@ export class BulkLane {
   readonly #startedBy: number[];
   /** Frames of operations that this rank has not started yet. The stream is paused behind them. */
   readonly #early: Frame[] = [];
+  readonly #pool = new FramePool(HEADER_BYTES + CHUNK_BYTES);
   #nextSequence = 0;
 
   constructor(options: BulkLaneOptions) {
@@ -210,7 +212,8 @@ export class BulkLane {
       const { sends } = operation.plan;
       while (operation.sent < sends.length) {
         if (operation.received < sends[operation.sent]!.after || !this.#options.isReady()) return;
-        this.#options.send(this.#encode(operation));
+        const frame = this.#encode(operation);
+        this.#options.send(frame, () => this.#pool.give(frame));
         operation.sent++;
       }
     }
@@ -220,7 +223,8 @@ export class BulkLane {
     const { round, chunkIndex, chunkCount, begin, end } = plan.sends[sent]!;
     const payloadBytes = (end - begin) * WIRE_BYTES[wire];
     const header = { kind, sequence, round, chunkIndex, chunkCount, totalBytes };
-    const frame = openFrame(this.#options.scope, { ...header, dtype: wire }, payloadBytes);
+    const frame = this.#pool.take(HEADER_BYTES + payloadBytes);
+    openFrame(frame, this.#options.scope, { ...header, dtype: wire });
     packFloats(wire, buffer.subarray(begin, end), frame.subarray(HEADER_BYTES));
     return sealFrame(frame);
   }

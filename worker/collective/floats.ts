@@ -54,17 +54,20 @@ function bf16Of(bits: number): number {
 }
 
 function widened(payload: Uint8Array): Float32Array {
-  const floats = new Float32Array(payload.byteLength / 2);
-  storeFloats("bf16", payload, floats);
-  return floats;
+  const halves = new Uint16Array(aligned(payload), 0, payload.byteLength / 2);
+  const bits = new Uint32Array(halves.length);
+  for (let i = 0; i < bits.length; i++) bits[i] = halves[i]! << 16;
+  return new Float32Array(bits.buffer);
 }
 
+let scratch = new ArrayBuffer(0);
+
 /**
- * The payload at the start of a buffer of its own. gRPC hands messages over at byte 5 of theirs, and
- * a typed array cannot start there; a plain copy costs less than reading bytes one by one.
+ * The payload at the start of a buffer, until the next call. gRPC hands messages over at byte 5 of
+ * theirs, and a typed array cannot start there; a plain copy costs less than reading byte by byte.
  */
 function aligned(payload: Uint8Array): ArrayBuffer {
-  const copy = new ArrayBuffer(payload.byteLength);
-  new Uint8Array(copy).set(payload);
-  return copy;
+  if (scratch.byteLength < payload.byteLength) scratch = new ArrayBuffer(payload.byteLength);
+  new Uint8Array(scratch).set(payload);
+  return scratch;
 }

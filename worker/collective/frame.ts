@@ -50,7 +50,7 @@ const KINDS = [
 const DTYPES = ["f32", "bf16", "json", "none"] as const;
 
 export type FrameKind = (typeof KINDS)[number];
-export type FrameDtype = (typeof DTYPES)[number];
+type FrameDtype = (typeof DTYPES)[number];
 
 /** What is wrong with a frame; in `detail.fault` of the error. */
 export type FrameFault =
@@ -104,9 +104,12 @@ export function frameError(fault: FrameFault, message: string): FleetError {
   return new FleetError("GENERATION_ABORTED", `${fault} frame: ${message}`, { fault });
 }
 
-/** A frame whose payload (from byte 64, 8-byte aligned) is still to be filled, then sealed. */
-export function openFrame(scope: FrameScope, header: FrameHeader, payloadBytes: number): Buffer {
-  const frame = Buffer.allocUnsafe(HEADER_BYTES + payloadBytes);
+/**
+ * Writes all but the payload, from byte 64, and the checksum: fill the one in, then seal it.
+ *
+ * @param frame of 64 bytes more than the payload
+ */
+export function openFrame(frame: Buffer, scope: FrameScope, header: FrameHeader): void {
   frame.writeUInt32LE(MAGIC, 0);
   frame[4] = VERSION;
   frame[5] = KINDS.indexOf(header.kind) + 1;
@@ -120,9 +123,8 @@ export function openFrame(scope: FrameScope, header: FrameHeader, payloadBytes: 
   frame.writeUInt32LE(header.chunkIndex, 32);
   frame.writeUInt32LE(header.chunkCount, 36);
   writeUint53(frame, header.totalBytes, 40);
-  frame.writeUInt32LE(payloadBytes, 48);
+  frame.writeUInt32LE(frame.length - HEADER_BYTES, 48);
   frame.fill(0, 52, HEADER_BYTES);
-  return frame;
 }
 
 /** Writes the checksum. The frame must not change afterwards. */
@@ -136,7 +138,8 @@ export function encodeFrame(
   header: FrameHeader,
   payload: Uint8Array = NO_PAYLOAD,
 ): Buffer {
-  const frame = openFrame(scope, header, payload.byteLength);
+  const frame = Buffer.allocUnsafe(HEADER_BYTES + payload.byteLength);
+  openFrame(frame, scope, header);
   frame.set(payload, HEADER_BYTES);
   return sealFrame(frame);
 }

@@ -32,9 +32,13 @@ export class Outlet {
     return !this.#isOver && !this.#call.writableNeedDrain;
   }
 
-  /** Dropped silently once the stream is over: `events.over` has told. */
-  write(frame: Buffer): void {
-    if (!this.#isOver && !this.#call.writableEnded) this.#call.write(frame);
+  /**
+   * Dropped silently once the stream is over: `events.over` has told.
+   *
+   * @param written called when the frame has been copied and may be overwritten; never, if dropped
+   */
+  write(frame: Buffer, written?: () => void): void {
+    if (!this.#isOver && !this.#call.writableEnded) this.#call.write(frame, written);
   }
 
   /** Ends the stream behind what was written. */

@@ -139,7 +139,7 @@ class ConnectedGroup implements PeerGroup {
       wire: options.wire,
       announce: sendToAll,
       isReady: () => this.#links.bulk?.isReady ?? false,
-      send: (frame) => this.#links.bulk?.write(frame),
+      send: (frame, written) => this.#links.bulk?.write(frame, written),
       pause: () => this.#links.pauseBulk(),
       resume: () => this.#links.resumeBulk(),
       now: () => performance.now(),

@@ -27,7 +27,7 @@ export interface PeerServerOptions {
 }
 
 /** A generation that this worker has joined or is joining. */
-export interface HostedGeneration {
+interface HostedGeneration {
   readonly experimentId: string;
   readonly generation: number;
   readonly rank: number;

@@ -13,7 +13,7 @@
  * Slices travel in chunks, and a chunk is passed on as soon as it is there.
  */
 
-export interface Move {
+interface Move {
   readonly round: number;
   readonly chunkIndex: number;
   readonly chunkCount: number;
@@ -22,12 +22,12 @@ export interface Move {
   readonly end: number;
 }
 
-export interface Send extends Move {
+interface Send extends Move {
   /** How many receives must be complete before this chunk holds what is to be sent. */
   readonly after: number;
 }
 
-export interface Receive extends Move {
+interface Receive extends Move {
   /** `finish` adds too, and is the slice's last addition. */
   readonly action: "add" | "finish" | "store";
 }

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { FleetError } from "../../../proto/errors.ts";
 import { encodeFrame, encodeNotice, type FrameHeader } from "../../../worker/collective/frame.ts";
-import { sharedFloats } from "./gang.ts";
 import { formWithRawPeer, type RawPeer, rawScope } from "./raw-peer.ts";
+import { sharedFloats } from "./shared-floats.ts";
 
 const part: FrameHeader = {
   kind: "gather",
@@ -36,7 +36,10 @@ describe("a stream from a peer", function () {
 
   it("is used when it keeps to the protocol", async () => {
     peer.small.write(encodeFrame(rawScope, part, floats));
-    assert.deepEqual(await peer.group.allGather(Float32Array.of(1, 2)), Float32Array.of(1, 2, 3, 4));
+    assert.deepEqual(
+      await peer.group.allGather(Float32Array.of(1, 2)),
+      Float32Array.of(1, 2, 3, 4),
+    );
   });
 
   const whole = encodeFrame(rawScope, part, floats);

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import type { PeerGroup } from "../../../worker/collective/peer-group.ts";
 import { Prng } from "../../support/prng.ts";
-import { formGang, type Gang, sharedFloats } from "./gang.ts";
+import { formGang, type Gang } from "./gang.ts";
+import { sharedFloats } from "./shared-floats.ts";
 
 /** Different on every rank, and not exactly summable in every order. */
 function addend(rank: number, length: number, salt = 0): Float32Array {

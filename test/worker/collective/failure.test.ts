@@ -4,8 +4,9 @@ import { once } from "node:events";
 import { FleetError } from "../../../proto/errors.ts";
 import { joinGroup, type PeerGroup } from "../../../worker/collective/peer-group.ts";
 import type { PeerServer } from "../../../worker/collective/peer-server.ts";
-import { formGang, joinDefaults, sharedFloats, startLoopbackServer } from "./gang.ts";
+import { formGang, joinDefaults, startLoopbackServer } from "./gang.ts";
 import type { MemberMessage, MemberTask } from "./member-process.ts";
+import { sharedFloats } from "./shared-floats.ts";
 
 /** Asserts that the operation fails and that rank `rank` gets the blame, in words and in data. */
 async function assertBlames(operation: Promise<unknown>, rank: number, pattern: RegExp) {
@@ -146,7 +147,10 @@ describe("a generation", function () {
 
   it("ends when the members do different things", async () => {
     const cases: [(group: PeerGroup) => Promise<unknown>, RegExp][] = [
-      [(group) => (group.rank === 0 ? group.barrier() : group.allGather(Float32Array.of(1))), /gather/],
+      [
+        (group) => (group.rank === 0 ? group.barrier() : group.allGather(Float32Array.of(1))),
+        /gather/,
+      ],
       [(group) => group.allGather(new Float32Array(1 + group.rank)), /gather of (4|8) bytes/],
       [(group) => group.allReduce(sharedFloats(100_000 + group.rank)), /reduce of 40000[04] bytes/],
     ];

@@ -4,7 +4,6 @@ import {
   type PeerGroup,
 } from "../../../worker/collective/peer-group.ts";
 import { type PeerServer, startPeerServer } from "../../../worker/collective/peer-server.ts";
-import type { SharedFloats } from "../../../worker/collective/process-group.ts";
 
 type Overrides = Partial<Omit<JoinOptions, "server" | "rank" | "peers">>;
 
@@ -51,11 +50,4 @@ export function joinDefaults(server: PeerServer, rank: number) {
     formationTimeoutMs: 20_000,
     joinToken: "secret",
   } as const;
-}
-
-export function sharedFloats(values: number | ArrayLike<number>): SharedFloats {
-  const length = typeof values === "number" ? values : values.length;
-  const floats = new Float32Array(new SharedArrayBuffer(4 * length));
-  if (typeof values !== "number") floats.set(values);
-  return floats;
 }

@@ -3,9 +3,10 @@
  * channel; the process ends by itself once nothing keeps it alive.
  */
 
-import { joinGroup } from "../../../worker/collective/peer-group.ts";
 import type { Peer } from "../../../worker/collective/membership.ts";
-import { joinDefaults, sharedFloats, startLoopbackServer } from "./gang.ts";
+import { joinGroup } from "../../../worker/collective/peer-group.ts";
+import { joinDefaults, startLoopbackServer } from "./gang.ts";
+import { sharedFloats } from "./shared-floats.ts";
 
 export interface MemberTask {
   readonly rank: number;

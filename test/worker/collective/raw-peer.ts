@@ -2,11 +2,9 @@ import { once } from "node:events";
 import { type Client, Server, ServerCredentials } from "@grpc/grpc-js";
 import { Lane } from "../../../proto/gen/peer.ts";
 import { PROTOCOL_VERSION } from "../../../proto/version.ts";
-import {
-  encodeNotice,
-  type FrameScope,
-  hashExperiment,
-} from "../../../worker/collective/frame.ts";
+import { encodeNotice, type FrameScope, hashExperiment } from "../../../worker/collective/frame.ts";
+import type { JoinOptions, PeerGroup } from "../../../worker/collective/peer-group.ts";
+import { joinGroup } from "../../../worker/collective/peer-group.ts";
 import {
   openClient,
   type PullCall,
@@ -14,8 +12,6 @@ import {
   peerService,
   pull,
 } from "../../../worker/collective/peer-service.ts";
-import type { JoinOptions, PeerGroup } from "../../../worker/collective/peer-group.ts";
-import { joinGroup } from "../../../worker/collective/peer-group.ts";
 import { joinDefaults, startLoopbackServer } from "./gang.ts";
 
 /** Scope of the frames that an honest rank 1 would send. */

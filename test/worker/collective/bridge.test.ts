@@ -1,0 +1,88 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { Worker } from "node:worker_threads";
+import { FleetError } from "../../../proto/errors.ts";
+import { bridgeGroup, type GroupBridge } from "../../../worker/collective/bridge.ts";
+import type { PeerGroup } from "../../../worker/collective/peer-group.ts";
+import type { EngineResult, EngineTask } from "./engine-thread.ts";
+import { formGang, type Gang } from "./gang.ts";
+
+describe("the bridge between main thread and engine thread", function () {
+  this.timeout(30_000);
+  let gang: Gang;
+  let bridges: GroupBridge[];
+
+  async function start(worldSize: number): Promise<void> {
+    gang = await formGang(worldSize);
+    bridges = gang.groups.map((group) => bridgeGroup(group));
+  }
+  afterEach(async () => {
+    for (const bridge of bridges) bridge.close();
+    await gang.close();
+  });
+
+  /** Runs the task on an engine thread that is connected to the group. */
+  function startEngine(group: PeerGroup, task: EngineTask): Worker {
+    const { link } = bridges[group.rank]!;
+    return new Worker(new URL("./engine-thread.js", import.meta.url), {
+      workerData: { link, task },
+      transferList: [link.port],
+    });
+  }
+
+  async function run(group: PeerGroup, task: EngineTask): Promise<EngineResult> {
+    const engine = startEngine(group, task);
+    const [[result]] = await Promise.all([once(engine, "message"), once(engine, "exit")]);
+    return result;
+  }
+
+  for (const worldSize of [1, 3]) {
+    it(`carries sums and gathers under way together, ${worldSize} ranks`, async () => {
+      await start(worldSize);
+      const results = await gang.each((group) => run(group, "reduce"));
+      const sum = (worldSize * (worldSize + 1)) / 2;
+      const ranks = Array.from({ length: worldSize }, (_, rank) => rank);
+      for (const result of results) {
+        assert.deepEqual(result, { values: [sum, sum, sum, -1, ...ranks] });
+      }
+    });
+  }
+
+  it("returns gathers that later ones leave alone", async () => {
+    await start(2);
+    const values = [0, 10, 1, 10, 600_000, 0.5, 1.5, 7, 7];
+    for (const result of await gang.each((group) => run(group, "gather"))) {
+      assert.deepEqual(result, { values });
+    }
+  });
+
+  it("broadcasts into shared memory", async () => {
+    await start(3);
+    for (const result of await gang.each((group) => run(group, "broadcast"))) {
+      assert.deepEqual(result, { values: [1, 1] });
+    }
+  });
+
+  it("throws in the engine thread what has ended the generation", async () => {
+    await start(2);
+    const [own] = gang.groups as [PeerGroup];
+    const result = run(own, "hang");
+    gang.groups[1]!.abort(new FleetError("LOSS_NOT_FINITE", "the loss is NaN"));
+    const { error } = await result;
+    assert.equal(error?.code, "GENERATION_ABORTED");
+    assert.match(error?.message ?? "", /rank 1 .* stopped: the loss is NaN/);
+    assert.equal(error?.detail["worker"], "w1");
+  });
+
+  it("wakes an engine thread that still waits when it closes", async () => {
+    await start(2);
+    const [own] = gang.groups as [PeerGroup];
+    const engine = startEngine(own, "hang");
+    const result = once(engine, "message");
+    await once(engine, "online");
+    bridges[0]!.close();
+    const [{ error }] = (await result) as [EngineResult];
+    assert.equal(error?.code, "GENERATION_ABORTED");
+    assert.match(error?.message ?? "", /left the group/);
+  });
+});

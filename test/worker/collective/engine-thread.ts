@@ -1,0 +1,76 @@
+/** Stands in for the engine thread: carries one task out on the blocking side of a bridge. */
+
+import { parentPort, workerData } from "node:worker_threads";
+import { FleetError, type PlainError } from "../../../proto/errors.ts";
+import { connectGroup, type GroupLink } from "../../../worker/collective/bridge.ts";
+import type { ProcessGroup } from "../../../worker/collective/process-group.ts";
+import { sharedFloats } from "./shared-floats.ts";
+
+export type EngineTask = keyof typeof TASKS;
+
+export interface EngineResult {
+  /** What the task has returned, or the error that ended it. */
+  readonly values?: readonly number[];
+  readonly error?: PlainError;
+}
+
+const TASKS = {
+  /** Sums in flight, large and small, with a gather in between. */
+  reduce: ({ rank, allReduce, allGather }) => {
+    const buffers = [200_000, 10, 300_000, 0].map((length) => sharedFloats(length).fill(rank + 1));
+    const works = buffers.map((buffer) => allReduce(buffer));
+    const gathered = allGather(Float32Array.of(rank));
+    for (const work of works.reverse()) work.wait();
+    works[0]?.wait();
+    return [...buffers.map((buffer) => buffer.at(-1) ?? -1), ...gathered];
+  },
+  /** Each result is the caller's own: a later gather does not change it. */
+  gather: ({ rank, allGather }) => {
+    const first = allGather(Float32Array.of(rank, 10));
+    const second = allGather(new Float32Array(300_000).fill(rank + 0.5));
+    const third = allGather(Float32Array.of(7));
+    return [...first, second.length, second[0]!, second.at(-1)!, ...third];
+  },
+  broadcast: ({ rank, broadcast, barrier }) => {
+    const buffer = sharedFloats(100_000).fill(rank);
+    broadcast(buffer, 1);
+    barrier();
+    return [buffer[0]!, buffer.at(-1)!];
+  },
+  /** Waits for what never comes, and then asks for more. */
+  hang: ({ allReduce, barrier }) => {
+    const work = allReduce(sharedFloats(100_000));
+    const failures: unknown[] = [];
+    for (const action of [() => work.wait(), () => work.wait(), barrier]) {
+      try {
+        action();
+      } catch (thrown) {
+        failures.push(thrown);
+      }
+    }
+    if (new Set(failures.map(String)).size !== 1 || failures.length !== 3) return [failures.length];
+    throw failures[0];
+  },
+} as const satisfies Record<string, (group: ProcessGroup) => readonly number[]>;
+
+const { link, task } = workerData as { link: GroupLink; task: EngineTask };
+const group = connectGroup(link);
+// Bound, so that tasks can take the calls apart.
+const calls: ProcessGroup = {
+  rank: group.rank,
+  worldSize: group.worldSize,
+  allReduce: (buffer) => group.allReduce(buffer),
+  allGather: (own) => group.allGather(own),
+  broadcast: (buffer, root) => group.broadcast(buffer, root),
+  barrier: () => group.barrier(),
+};
+
+function carryOut(): EngineResult {
+  try {
+    return { values: TASKS[task](calls) };
+  } catch (thrown) {
+    return { error: FleetError.from(thrown).toPlain() };
+  }
+}
+
+parentPort?.postMessage(carryOut());
