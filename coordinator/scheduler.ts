@@ -12,7 +12,7 @@ import type { StageName } from "../proto/recipe.ts";
 import {
   type Experiment,
   type ExperimentEffect,
-  gangOf,
+  holdersOf,
   presentStage,
 } from "./experiment/experiment.ts";
 import { type GangRequest, planGangs } from "./gang/plan-gangs.ts";
@@ -93,11 +93,9 @@ export class Scheduler {
     for (const one of stored) {
       this.#ledger.take(one);
       const { experiment } = one;
-      const gone = experiment.phase.status === "stopping" ? experiment.phase.left : [];
-      for (const [rank, worker] of gangOf(experiment).entries()) {
-        if (gone.includes(worker)) continue;
-        const { name: stage } = presentStage(experiment);
-        const { id: experimentId, generation } = experiment;
+      const { name: stage } = presentStage(experiment);
+      const { id: experimentId, generation } = experiment;
+      for (const [worker, rank] of holdersOf(experiment)) {
         const assignment: Assignment = { experimentId, stage, generation, rank };
         this.#roster.expect(worker, assignment, ADOPTION_LEASES * this.#leaseMs);
       }
@@ -120,10 +118,10 @@ export class Scheduler {
     clearInterval(this.#timer);
     if (!options.dismiss) return;
     const because = "the coordinator is shutting down";
-    for (const { id, generation, phase } of this.#ledger.all()) {
-      if (!("gang" in phase)) continue;
-      for (const worker of phase.gang) {
-        this.#roster.send(worker, { type: "abort", experimentId: id, generation, because });
+    for (const experiment of this.#ledger.all()) {
+      const { id: experimentId, generation } = experiment;
+      for (const worker of holdersOf(experiment).keys()) {
+        this.#roster.send(worker, { type: "abort", experimentId, generation, because });
       }
     }
     this.#roster.sendAll({ type: "dismiss", because });
@@ -235,7 +233,7 @@ export class Scheduler {
   /** A worker that comes back may not know that its generation is over. */
   #abortIfStale(worker: string, { experimentId, generation }: Running): void {
     const experiment = this.#ledger.find(experimentId);
-    const isHeld = experiment?.generation === generation && gangOf(experiment).includes(worker);
+    const isHeld = experiment?.generation === generation && holdersOf(experiment).has(worker);
     if (isHeld && experiment.phase.status !== "stopping") return;
     const because = isHeld ? "the gang is stopping" : "this generation was replaced";
     this.#roster.send(worker, { type: "abort", experimentId, generation, because });
@@ -300,12 +298,16 @@ export class Scheduler {
       if (!ids.has(id)) this.#stoppingSinceMs.delete(id);
     }
     const because = `it did not stop in ${this.#stopTimeoutMs} ms`;
-    for (const { id, phase } of stopping) {
+    for (const experiment of stopping) {
+      const { id, generation } = experiment;
       const sinceMs = this.#stoppingSinceMs.get(id) ?? now;
       this.#stoppingSinceMs.set(id, sinceMs);
-      if (phase.status !== "stopping" || now - sinceMs <= this.#stopTimeoutMs) continue;
-      for (const worker of phase.gang.filter((worker) => !phase.left.includes(worker))) {
-        if (this.#roster.get(worker)) this.#roster.apply(worker, { type: "evicted", because });
+      if (now - sinceMs <= this.#stopTimeoutMs) continue;
+      for (const worker of holdersOf(experiment).keys()) {
+        const member = this.#roster.get(worker);
+        const isHeld = member?.status === "busy" && member.assignment.generation === generation;
+        if (isHeld) this.#roster.apply(worker, { type: "evicted", because });
+        else this.#ledger.apply(id, { type: "left", generation, worker, because });
       }
     }
   }

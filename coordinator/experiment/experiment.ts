@@ -205,9 +205,20 @@ export function isFinished(experiment: Experiment): boolean {
   return ["succeeded", "failed", "cancelled"].includes(experiment.phase.status);
 }
 
-/** The members that hold the present generation, in rank order; empty when none do. */
+/** The members of the present gang in rank order; empty when there is none. */
 export function gangOf(experiment: Experiment): readonly string[] {
   return "gang" in experiment.phase ? experiment.phase.gang : [];
+}
+
+/** Those members of the gang that still hold the generation, with their ranks. */
+export function holdersOf({ phase }: Experiment): ReadonlyMap<string, number> {
+  if (!("gang" in phase)) return new Map();
+  const isOut = (worker: string, rank: number): boolean => {
+    if (phase.status === "running") return phase.finished.includes(rank);
+    return phase.status === "stopping" && phase.left.includes(worker);
+  };
+  const members = phase.gang.map((worker, rank): [string, number] => [worker, rank]);
+  return new Map(members.filter(([worker, rank]) => !isOut(worker, rank)));
 }
 
 /** Why it is in its state: one line for people. Empty when the state says it all. */

@@ -12,7 +12,8 @@
 
 import assert from "node:assert/strict";
 import { Prng } from "../support/prng.ts";
-import { CALM, type Faults, SimulatedFleet } from "./simulated-fleet.ts";
+import { SimulatedFleet } from "./simulated-fleet.ts";
+import { CALM, type Faults } from "./simulated-worker.ts";
 
 const STORM_TICKS = 300;
 const CALM_TICKS = 600;
@@ -56,6 +57,7 @@ function drawFaults(prng: Prng): Faults {
     crash: prng.next() * 0.02,
     freeze: prng.next() * 0.03,
     disconnect: prng.next() * 0.05,
+    stick: prng.next() * 0.005,
     breakUp: prng.next() * 0.01,
     fatal: prng.next() * 0.002,
     coordinatorCrash: prng.next() * 0.02,

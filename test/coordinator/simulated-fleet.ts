@@ -7,62 +7,27 @@
 import assert from "node:assert/strict";
 import { type Experiment, isFinished } from "../../coordinator/experiment/experiment.ts";
 import { Scheduler } from "../../coordinator/scheduler.ts";
-import type { CoordinatorSays, Session, WorkerSays } from "../../coordinator/scheduler-events.ts";
+import type { CoordinatorSays, WorkerSays } from "../../coordinator/scheduler-events.ts";
 import type { StoredExperiment } from "../../coordinator/store/store.ts";
 import { openLog } from "../../proto/log.ts";
 import type { Prng } from "../support/prng.ts";
 import { newExperiment, progressOf } from "./experiments.ts";
+import {
+  type Faults,
+  factsOf,
+  type Holding,
+  openLink,
+  runningOf,
+  type SimulatedWorker,
+} from "./simulated-worker.ts";
 
 const TICK_MS = 500;
 const LEASE_MS = 5_000;
 const STEPS_PER_STAGE = 12;
 const CHECKPOINT_EVERY = 4;
+const PATIENCE_TICKS = 4;
 
 const log = openLog({ level: "silent", process: "simulation" });
-
-type Assignment = Extract<CoordinatorSays, { type: "assignment" }>;
-
-/** What a worker process has in hand, in its own view. */
-interface Holding {
-  readonly assignment: Assignment;
-  step: number;
-}
-
-interface Link extends Session {
-  readonly toWorker: CoordinatorSays[];
-  readonly toCoordinator: WorkerSays[];
-  isOpen: boolean;
-}
-
-interface SimulatedWorker {
-  readonly id: string;
-  link: Link | undefined;
-  holding: Holding | undefined;
-  frozenTicks: number;
-}
-
-export interface Faults {
-  readonly crash: number;
-  readonly freeze: number;
-  readonly disconnect: number;
-  readonly breakUp: number;
-  readonly fatal: number;
-  readonly coordinatorCrash: number;
-  readonly operator: number;
-  /** Share of a queue's messages that stay in flight for another tick. */
-  readonly delay: number;
-}
-
-export const CALM: Faults = {
-  crash: 0,
-  freeze: 0,
-  disconnect: 0,
-  breakUp: 0,
-  fatal: 0,
-  coordinatorCrash: 0,
-  operator: 0,
-  delay: 0,
-};
 
 export class SimulatedFleet {
   faults: Faults;
@@ -197,7 +162,14 @@ export class SimulatedFleet {
 
   #startWorker(): void {
     const id = `w${this.#incarnations++}`;
-    this.#workers.push({ id, link: undefined, holding: undefined, frozenTicks: 0 });
+    this.#workers.push({
+      id,
+      link: undefined,
+      holding: undefined,
+      frozenTicks: 0,
+      isStuck: false,
+      outbox: [],
+    });
   }
 
   #disturb(worker: SimulatedWorker): void {
@@ -208,6 +180,13 @@ export class SimulatedFleet {
       this.#close(worker);
     } else if (this.#prng.chance(this.faults.freeze)) {
       worker.frozenTicks = this.#prng.int(1, 20);
+    } else if (worker.holding && this.#prng.chance(this.faults.stick)) {
+      worker.isStuck = true;
+    }
+    // A process that hangs does not outlive its connection.
+    if (worker.isStuck && !worker.link?.isOpen) {
+      const index = this.#workers.indexOf(worker);
+      if (index >= 0) this.#workers.splice(index, 1);
     }
   }
 
@@ -216,6 +195,7 @@ export class SimulatedFleet {
     const { link, id } = worker;
     worker.link = undefined;
     if (!link) return;
+    if (this.#prng.chance(0.5)) worker.outbox.push(...link.toCoordinator.splice(0));
     const isSeen = link.isOpen && this.#prng.chance(0.5);
     link.isOpen = false;
     if (isSeen) this.#scheduler.dispatch({ type: "worker-disconnected", id, session: link });
@@ -231,32 +211,14 @@ export class SimulatedFleet {
     const { holding } = worker;
     const running = holding && runningOf(holding);
     this.#say(worker, { type: "heartbeat", rssBytes: 1, ...(running ? { running } : {}) });
-    if (holding) this.#train(worker, holding);
+    if (holding && !worker.isStuck) this.#train(worker, holding);
   }
 
   #connect(worker: SimulatedWorker): void {
-    const link: Link = {
-      toWorker: [],
-      toCoordinator: [],
-      isOpen: true,
-      send: (message) => {
-        if (link.isOpen) link.toWorker.push(message);
-      },
-      end: () => {
-        link.isOpen = false;
-      },
-    };
+    const link = openLink();
     worker.link = link;
     const { id, holding } = worker;
-    const facts = {
-      id,
-      name: id,
-      peerAddress: `${id}:1`,
-      engine: "simulated",
-      device: "none",
-      threads: 1,
-      softwareVersion: "0",
-    };
+    const facts = factsOf(id);
     const running = holding && runningOf(holding);
     this.#scheduler.dispatch({
       type: "worker-joined",
@@ -264,10 +226,12 @@ export class SimulatedFleet {
       session: link,
       ...(running ? { running } : {}),
     });
+    link.toCoordinator.push(...worker.outbox.splice(0));
   }
 
   #say(worker: SimulatedWorker, message: WorkerSays): void {
     if (worker.link?.isOpen) worker.link.toCoordinator.push(message);
+    else worker.outbox.push(message);
   }
 
   /** A gang steps only while all its members hold the generation; otherwise they see it break. */
@@ -285,7 +249,9 @@ export class SimulatedFleet {
     const isBroken = this.#prng.chance(this.faults.breakUp);
     if (isBroken || !isWhole) {
       // A peer that has not heard of the generation yet may still come: patience, for a while.
-      if (isBroken || this.#prng.chance(0.2)) this.#leave(worker, holding, "the gang broke");
+      holding.brokenTicks += 1;
+      const isHopeless = isBroken || holding.brokenTicks > PATIENCE_TICKS;
+      if (isHopeless) this.#leave(worker, holding, "the gang broke");
       return;
     }
 
@@ -304,7 +270,9 @@ export class SimulatedFleet {
   /** A peer counts as there when it trains the generation, or has come to its end already. */
   #holds(workerId: string, generation: number): boolean {
     const peer = this.#workers.find(({ id }) => id === workerId);
-    if (peer?.holding?.assignment.generation === generation) return peer.frozenTicks === 0;
+    if (peer?.holding?.assignment.generation === generation) {
+      return peer.frozenTicks === 0 && !peer.isStuck;
+    }
     const gang = this.#assigned.get(generation);
     return [...(gang ?? [])].some(
       ([rank, id]) => id === workerId && this.#finished.get(generation)?.has(rank),
@@ -342,7 +310,7 @@ export class SimulatedFleet {
   #hear(worker: SimulatedWorker, message: CoordinatorSays): void {
     const { holding } = worker;
     if (message.type === "abort") {
-      if (holding?.assignment.generation === message.generation) {
+      if (holding?.assignment.generation === message.generation && !worker.isStuck) {
         this.#leave(worker, holding, "told to");
       }
       return;
@@ -363,14 +331,21 @@ export class SimulatedFleet {
     worker.holding = {
       assignment: message,
       step: this.#checkpoints.get(`${experimentId}/${stage}`) ?? 0,
+      brokenTicks: 0,
     };
   }
 
   /** Notes what was assigned, as soon as the scheduler has said so. */
   noteAssignments(): void {
-    for (const { generation, phase } of this.experiments()) {
+    for (const { id, generation, phase } of this.experiments()) {
       if (!("gang" in phase) || this.#assigned.has(generation)) continue;
-      this.#assigned.set(generation, new Map(phase.gang.map((id, rank) => [rank, id])));
+      this.#assigned.set(generation, new Map(phase.gang.map((worker, rank) => [rank, worker])));
+      for (const member of this.#scheduler.members()) {
+        if (member.status !== "busy" || member.assignment.experimentId !== id) continue;
+        const { generation: held, rank } = member.assignment;
+        const isOurs = held === generation || rank === undefined;
+        assert.ok(isOurs, `${id}: ${generation} formed while ${member.facts.id} was in ${held}`);
+      }
     }
   }
 
@@ -384,9 +359,4 @@ export class SimulatedFleet {
       }
     }
   }
-}
-
-function runningOf({ assignment, step }: Holding) {
-  const { experimentId, stage, generation } = assignment;
-  return { experimentId, stage, generation, step };
 }

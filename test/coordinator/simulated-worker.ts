@@ -1,0 +1,94 @@
+/** The workers of a simulated fleet, and what can go wrong with them. */
+
+import type { WorkerFacts } from "../../coordinator/member/member.ts";
+import type {
+  CoordinatorSays,
+  Running,
+  Session,
+  WorkerSays,
+} from "../../coordinator/scheduler-events.ts";
+
+type Assignment = Extract<CoordinatorSays, { type: "assignment" }>;
+
+/** What a worker process has in hand, in its own view. */
+export interface Holding {
+  readonly assignment: Assignment;
+  step: number;
+  /** For how long peers have been missing. */
+  brokenTicks: number;
+}
+
+export interface Link extends Session {
+  readonly toWorker: CoordinatorSays[];
+  readonly toCoordinator: WorkerSays[];
+  isOpen: boolean;
+}
+
+export interface SimulatedWorker {
+  readonly id: string;
+  link: Link | undefined;
+  holding: Holding | undefined;
+  frozenTicks: number;
+  /** Heartbeats, but neither trains nor stops any more. */
+  isStuck: boolean;
+  /** Said, but perhaps not heard: to be said again over the next connection. */
+  outbox: WorkerSays[];
+}
+
+export interface Faults {
+  readonly crash: number;
+  readonly freeze: number;
+  readonly disconnect: number;
+  readonly stick: number;
+  readonly breakUp: number;
+  readonly fatal: number;
+  readonly coordinatorCrash: number;
+  readonly operator: number;
+  /** Share of a queue's messages that stay in flight for another tick. */
+  readonly delay: number;
+}
+
+export const CALM: Faults = {
+  crash: 0,
+  freeze: 0,
+  disconnect: 0,
+  stick: 0,
+  breakUp: 0,
+  fatal: 0,
+  coordinatorCrash: 0,
+  operator: 0,
+  delay: 0,
+};
+
+/** A connection that keeps what is under way until somebody takes it out. */
+export function openLink(): Link {
+  const link: Link = {
+    toWorker: [],
+    toCoordinator: [],
+    isOpen: true,
+    send: (message) => {
+      if (link.isOpen) link.toWorker.push(message);
+    },
+    end: () => {
+      link.isOpen = false;
+    },
+  };
+  return link;
+}
+
+export function factsOf(id: string): WorkerFacts {
+  return {
+    id,
+    name: id,
+    peerAddress: `${id}:1`,
+    engine: "simulated",
+    device: "none",
+    threads: 1,
+    softwareVersion: "0",
+  };
+}
+
+export function runningOf({ assignment, step }: Holding): Running {
+  const { experimentId, stage, generation } = assignment;
+  return { experimentId, stage, generation, step };
+}
