@@ -5,29 +5,18 @@ export interface Deviation {
   /** Relative to the quantity's scale, or in levels of 0..255 where the quantity says so. */
   readonly error: number;
   readonly tolerance: number;
-  /** Where the error is worst, e.g. `step 1 neck.fc0.weight`. */
+  /** Where it was found, e.g. `step 1 neck.fc0.weight`. */
   readonly where: string;
 }
 
 export class Deviations {
   readonly #worst = new Map<string, Deviation>();
 
-  /** Keeps the worst of each quantity; an error that is no number is the worst there is. */
-  add(quantity: string, error: number, tolerance: number, where: string): void {
-    const before = this.#worst.get(quantity);
-    if (before && (Number.isNaN(before.error) || error <= before.error)) return;
-    this.#worst.set(quantity, { quantity, error, tolerance, where });
-  }
-
-  /** |actual - expected| / scale; two zeros agree at any scale. */
-  addRelative(
-    quantity: string,
-    { actual, expected, scale }: Comparison,
-    tolerance: number,
-    where: string,
-  ): void {
-    const difference = Math.abs(actual - expected);
-    this.add(quantity, difference === 0 ? 0 : difference / scale, tolerance, where);
+  /** Keeps the worst of each quantity: the one that uses most of its tolerance. */
+  add(deviation: Deviation): void {
+    const before = this.#worst.get(deviation.quantity);
+    if (before && !(usedOf(deviation) > usedOf(before))) return;
+    this.#worst.set(deviation.quantity, deviation);
   }
 
   list(): readonly Deviation[] {
@@ -35,13 +24,11 @@ export class Deviations {
   }
 }
 
-interface Comparison {
-  readonly actual: number;
-  readonly expected: number;
-  readonly scale: number;
+export function isWithin(deviation: Deviation): boolean {
+  return usedOf(deviation) <= 1;
 }
 
-/** NaN exceeds every tolerance. */
-export function isWithin({ error, tolerance }: Deviation): boolean {
-  return error <= tolerance;
+/** Share of the tolerance that is used up; infinite for an error that is no number. */
+function usedOf({ error, tolerance }: Deviation): number {
+  return Number.isNaN(error) ? Number.POSITIVE_INFINITY : error / tolerance;
 }

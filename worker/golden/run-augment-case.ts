@@ -45,8 +45,9 @@ export function runAugmentCase(
     const tolerance =
       kind === "crop" || kind === "blur" || kind === "resizeEdge" ? RESAMPLED : POINTWISE;
     const { max, mean } = compare(result, expected);
-    deviations.add(`${kind} max level`, max, tolerance.max, name);
-    deviations.add(`${kind} mean level`, mean, tolerance.mean, name);
+    const where = name;
+    deviations.add({ quantity: `${kind} max`, error: max, tolerance: tolerance.max, where });
+    deviations.add({ quantity: `${kind} mean`, error: mean, tolerance: tolerance.mean, where });
   }
 }
 

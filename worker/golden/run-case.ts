@@ -50,6 +50,10 @@ export function deviationsOf(engine: Engine, golden: GoldenCase): readonly Devia
 
 function describe(deviation: Deviation): string {
   const { quantity, error, tolerance, where } = deviation;
-  const short = `${quantity} ${error === 0 ? "0" : error.toPrecision(2)}`;
-  return isWithin(deviation) ? short : `${short} > ${tolerance} (${where})`;
+  const figures = `${quantity} ${short(error)}`;
+  return isWithin(deviation) ? figures : `${figures} > ${short(tolerance)} (${where})`;
+}
+
+function short(value: number): string {
+  return value === 0 ? "0" : value.toExponential(1);
 }

@@ -35,7 +35,8 @@ export function runSchedulesCase(spec: SchedulesCase, deviations: Deviations): v
     const length = { baseLr, epochs: Number(match[2]), stepsPerEpoch };
     for (const [step, expected] of points) {
       const actual = learningRateAt(schedule, length, step);
-      deviations.addRelative(name, { actual, expected, scale: expected }, TOLERANCE, `at ${step}`);
+      const error = actual === expected ? 0 : Math.abs(actual - expected) / expected;
+      deviations.add({ quantity: name, error, tolerance: TOLERANCE, where: `iteration ${step}` });
     }
   }
 }
