@@ -77,6 +77,7 @@ export class TfjsEngine implements Engine {
   }
 
   upload(data: Float32Array, shape: readonly number[]): Tensor {
+    assert.equal(data.length, sizeOf(shape), `data does not fill the shape [${shape}]`);
     return this.#adopt(shape, "logical", this.#send(data, shape));
   }
 

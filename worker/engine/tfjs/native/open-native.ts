@@ -6,6 +6,9 @@ import type { NodeBackend } from "./node-backend.ts";
 
 type Variant = "node" | "node-gpu";
 
+/** The packages' name for their backend. */
+const BACKEND = "tensorflow";
+
 /** What the GPU package was built against. */
 const CUDA = "CUDA 11.2 and cuDNN 8.1";
 
@@ -15,9 +18,11 @@ const CUDA = "CUDA 11.2 and cuDNN 8.1";
  */
 export async function openNative(variant: Variant): Promise<TfjsEngine> {
   const tf = await load(variant);
+  // Loading has done so once; another engine may have been opened since.
+  await tf.setBackend(BACKEND);
   const backend = tf.backend() as unknown as NodeBackend;
   if (variant === "node-gpu" && !backend.isUsingGpuDevice) {
-    tf.removeBackend("tensorflow");
+    tf.removeBackend(BACKEND);
     throw unavailable(
       `TensorFlow finds no GPU that it can use; it needs an NVIDIA driver, ${CUDA} ` +
         "on the library path",

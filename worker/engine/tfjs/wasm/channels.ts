@@ -68,7 +68,15 @@ export function affine(
     strides: 1,
     pad: "valid",
   });
-  const marks_C = Float32Array.from(scale_C, (scale, c) => 0 * (scale + offset_C[c]!));
-  const marked = marks_C.some(Number.isNaN) ? tf.add(y, tf.tensor1d(marks_C)) : y;
+  const broken_C = Array.from(scale_C, (scale, c) => !Number.isFinite(scale + offset_C[c]!));
+  const marked = broken_C.includes(true) ? tf.add(y, nanWhere(tf, broken_C)) : y;
   return tf.reshape(marked, x.shape);
+}
+
+/** NaN as bits, with a positive sign: the backend's ReLU takes the other kind for less than 0. */
+const POSITIVE_NAN = 0x7fc00000;
+
+function nanWhere(tf: Tfjs, broken_C: readonly boolean[]): Raw {
+  const bits_C = Uint32Array.from(broken_C, (isBroken) => (isBroken ? POSITIVE_NAN : 0));
+  return tf.tensor1d(new Float32Array(bits_C.buffer));
 }

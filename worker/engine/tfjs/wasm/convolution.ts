@@ -17,7 +17,10 @@ import { phaseFilter, type Window } from "./phase-filter.ts";
 const PATCH_FLOATS = 1 << 20;
 
 export function convolution(tf: Tfjs, x: Raw, filter: Raw, { stride, padding }: Geometry): Raw {
-  return tf.conv2d(x as Tensor4D, filter as Tensor4D, stride, padding, "NHWC", 1, "floor");
+  // Spelled out: given one number, the library takes every kernel for a square one.
+  const margin: [number, number] = [padding, padding];
+  const pads: Parameters<Tfjs["conv2d"]>[3] = [[0, 0], margin, margin, [0, 0]];
+  return tf.conv2d(x as Tensor4D, filter as Tensor4D, stride, pads, "NHWC", 1, "floor");
 }
 
 /**

@@ -1,0 +1,45 @@
+/** Suites that run on every engine that loads on this machine. */
+
+import assert from "node:assert/strict";
+import { FleetError } from "../../proto/errors.ts";
+import type { Engine } from "../../worker/engine/engine.ts";
+import { openEngine } from "../../worker/engine/open-engine.ts";
+
+const NAMES = ["tfjs:node-gpu", "tfjs:node", "tfjs:wasm"];
+
+const loaded: string[] = [];
+
+/** Why the other engines do not load, by their names. */
+export const refusals = new Map<string, FleetError>();
+
+for (const name of NAMES) {
+  try {
+    (await openEngine(name, { threads: 1 })).engine.close();
+    loaded.push(name);
+  } catch (thrown) {
+    refusals.set(name, FleetError.from(thrown));
+  }
+}
+
+/**
+ * Describes `suite` once for every engine. Each case must free what it makes.
+ * @param suite gets a function that returns the engine, once the cases run
+ */
+export function describeEngines(subject: string, suite: (engine: () => Engine) => void): void {
+  for (const name of loaded) {
+    describe(`${subject} of ${name}`, function () {
+      this.timeout(20_000);
+      let engine: Engine;
+
+      before("opens the engine", async () => {
+        ({ engine } = await openEngine(name, { threads: 1 }));
+      });
+      after("closes the engine", () => engine.close());
+      afterEach("frees everything", () =>
+        assert.deepEqual(engine.memory(), { tensors: 0, bytes: 0 }),
+      );
+
+      suite(() => engine);
+    });
+  }
+}

@@ -1,0 +1,289 @@
+/** What every engine has to compute, compared with the reference engine on the same inputs. */
+
+import assert from "node:assert/strict";
+import type { BatchReducer, Moments } from "../../../worker/engine/engine.ts";
+import {
+  agreesWithReference,
+  bitsOf,
+  type Results,
+  type Trial,
+} from "../../support/compare-engines.ts";
+import { describeEngines } from "../../support/engines.ts";
+
+/** Sums of thousands of float32 terms, added one by one. */
+const SUM_TOLERANCE = 5e-6;
+
+/** [images, inputs, height, width, outputs, kernel height and width, stride, padding] */
+const CONVOLUTIONS: readonly (readonly [
+  images: number,
+  inputs: number,
+  height: number,
+  width: number,
+  outputs: number,
+  kernel: readonly [height: number, width: number],
+  stride: number,
+  padding: number,
+])[] = [
+  [2, 3, 6, 6, 4, [3, 3], 1, 1],
+  [2, 3, 7, 5, 4, [3, 3], 1, 1],
+  [2, 4, 8, 6, 6, [3, 3], 2, 1],
+  [3, 4, 7, 9, 5, [3, 3], 2, 1],
+  [2, 8, 5, 4, 6, [1, 1], 1, 0],
+  [2, 8, 6, 4, 6, [1, 1], 2, 0],
+  [2, 8, 5, 7, 6, [1, 1], 2, 0],
+  [2, 3, 16, 14, 8, [7, 7], 2, 3],
+  [1, 3, 13, 17, 4, [7, 7], 2, 3],
+  [2, 3, 6, 7, 4, [3, 3], 1, 0],
+  [2, 3, 8, 7, 4, [3, 3], 2, 0],
+  [2, 3, 6, 7, 4, [3, 2], 1, 1],
+  // More images than the patches are copied singly for.
+  [40, 3, 5, 6, 4, [3, 3], 2, 1],
+  // One pixel, as at the end of a small network.
+  [4, 6, 1, 1, 5, [3, 3], 1, 1],
+  // So much that the weight's gradient is summed in parts.
+  [32, 16, 17, 16, 8, [3, 3], 1, 1],
+];
+
+function convolutions(shape: (typeof CONVOLUTIONS)[number]) {
+  const [images, inputs, height, width, outputs, kernel, stride, padding] = shape;
+  return (trial: Trial): Results => {
+    const { engine } = trial;
+    const geometry = { stride, padding };
+    const x = trial.tensor([images, inputs, height, width]);
+    const weight = trial.tensor([outputs, inputs, ...kernel]);
+    const y = engine.convolution(x, weight, geometry);
+    const dy = trial.tensor(y.shape);
+    return {
+      y,
+      dx: engine.convolutionBackwardInput(dy, weight, x.shape, geometry),
+      dWeight: engine.convolutionBackwardWeight(x, dy, weight.shape, geometry),
+    };
+  };
+}
+
+/** Another rank that contributed 10 values per channel. */
+function secondRank(channels: number): BatchReducer {
+  const other = { mean: 0.5, variance: 2, count: 10 };
+  return {
+    moments({ mean, variance, count }): Moments {
+      const total = count + other.count;
+      const merged = mean.map((m) => (m * count + other.mean * other.count) / total);
+      return {
+        mean: merged,
+        variance: variance.map((v, c) => {
+          const own = count * (v + (mean[c]! - merged[c]!) ** 2);
+          return (own + other.count * (other.variance + (other.mean - merged[c]!) ** 2)) / total;
+        }),
+        count: total,
+      };
+    },
+    sums(sums) {
+      assert.equal(sums.length, 2 * channels);
+      for (let k = 0; k < sums.length; k++) sums[k]! += 0.25 * k - 1;
+    },
+  };
+}
+
+interface NormCase {
+  readonly shape: readonly number[];
+  readonly relu: boolean;
+  readonly withResidual: boolean;
+  readonly withReducer: boolean;
+}
+
+const NORM_CASES: readonly NormCase[] = [
+  [4, 3, 5, 7],
+  [16, 8],
+].flatMap((shape) =>
+  [false, true].flatMap((relu) =>
+    [false, true].flatMap((withResidual) =>
+      [false, true].map((withReducer) => ({ shape, relu, withResidual, withReducer })),
+    ),
+  ),
+);
+
+function batchNorm({ shape, relu, withResidual, withReducer }: NormCase) {
+  return (trial: Trial): Results => {
+    const { engine } = trial;
+    const channels = shape[1]!;
+    const x = trial.tensor(shape, { centre: 3, spread: 2 });
+    const [weight, bias] = [trial.tensor([channels], { centre: 1 }), trial.tensor([channels])];
+    const [residual, dy] = [trial.tensor(shape), trial.tensor(shape)];
+    const reducer = withReducer ? secondRank(channels) : undefined;
+    const options = { eps: 1e-5, relu, ...(withResidual && { residual }) };
+    const { y, saved, moments } = engine.batchNormTrain(x, weight, bias, options, reducer);
+    return {
+      y,
+      mean: moments.mean,
+      variance: moments.variance,
+      count: moments.count,
+      ...engine.batchNormBackward(dy, saved, reducer),
+      inference: engine.batchNormInference(
+        x,
+        {
+          weight,
+          bias,
+          mean: trial.tensor([channels]),
+          variance: trial.tensor([channels], { centre: 2 }),
+        },
+        options,
+      ),
+    };
+  };
+}
+
+function contrastive(begin: number, rows: number) {
+  return (trial: Trial): Results => {
+    const { engine } = trial;
+    const [rowsGlobal, width] = [24, 16];
+    const options = { begin, temperature: 0.1 };
+    const z = trial.values(rowsGlobal * width);
+    for (let r = 0; r < rowsGlobal; r++) {
+      const row = z.subarray(r * width, (r + 1) * width);
+      const norm = Math.hypot(...row);
+      row.forEach((value, d) => {
+        row[d] = value / norm;
+      });
+    }
+    const z_GD = engine.upload(z, [rowsGlobal, width]);
+    const z_RD = engine.upload(z.slice(begin * width, (begin + rows) * width), [rows, width]);
+    const all = engine.contrastiveRows(z_GD, z_GD, { ...options, begin: 0 });
+    const own = engine.contrastiveRows(z_RD, z_GD, options);
+    return {
+      logSumExp: own.logSumExp_R,
+      positive: own.positive_R,
+      dz: engine.contrastiveGradient(own, z_GD, all.logSumExp_R, options),
+    };
+  };
+}
+
+const SGD = { lr: 0.3, momentum: 0.9, weightDecay: 1e-2, nesterov: false, gradientScale: 0.25 };
+const LARS = { ...SGD, lars: { trustCoefficient: 0.001, eps: 1e-8 } };
+const UPDATES = {
+  SGD,
+  "SGD with Nesterov momentum": { ...SGD, nesterov: true },
+  LARS,
+  "LARS without decay": { ...LARS, weightDecay: 0 },
+} as const;
+
+function updates(options: (typeof UPDATES)[keyof typeof UPDATES], shape: readonly number[]) {
+  return (trial: Trial): Results => {
+    const { engine } = trial;
+    const size = shape.reduce((product, axis) => product * axis, 1);
+    const [weight, velocity] = [trial.tensor(shape), trial.tensor(shape)];
+    // A convolution in between, so that an engine may have moved the weight to its own layout.
+    if (shape.length === 4) {
+      const x = trial.tensor([1, shape[1]!, 4, 4]);
+      engine.convolution(x, weight, { stride: 1, padding: 1 });
+    }
+    engine.update(weight, velocity, trial.values(size), options);
+    engine.update(weight, velocity, trial.values(size), options);
+    return { weight, velocity };
+  };
+}
+
+function zeroNorms(trial: Trial): Results {
+  const { engine } = trial;
+  const zero = engine.upload(new Float32Array(6), [6]);
+  const [velocity, weight, still] = [trial.tensor([6]), trial.tensor([6]), trial.tensor([6])];
+  engine.update(zero, velocity, trial.values(6), LARS);
+  engine.update(weight, still, new Float32Array(6), LARS);
+  return { zero, velocity, weight, still };
+}
+
+function pools(shape: readonly number[]) {
+  return (trial: Trial): Results => {
+    const { engine } = trial;
+    // Few distinct values: many windows have several maxima, and the first of them must win.
+    const size = shape.reduce((product, axis) => product * axis, 1);
+    const rough = trial.values(size, { spread: 3 }).map((value) => Math.max(0, Math.round(value)));
+    const x = engine.upload(rough, shape);
+    const { y, saved } = engine.maxPool(x);
+    const average = engine.globalAveragePool(x);
+    return {
+      y,
+      dx: engine.maxPoolBackward(trial.tensor(y.shape), saved),
+      negative: engine.maxPool(trial.tensor(shape, { centre: -5 })).y,
+      average,
+      averageBack: engine.globalAveragePoolBackward(trial.tensor(average.shape), shape),
+    };
+  };
+}
+
+function linear(trial: Trial): Results {
+  const { engine } = trial;
+  const [x, weight, bias] = [trial.tensor([6, 10]), trial.tensor([7, 10]), trial.tensor([7])];
+  const dy = trial.tensor([6, 7]);
+  return {
+    y: engine.linear(x, weight),
+    withBias: engine.linear(x, weight, bias),
+    dx: engine.linearBackwardInput(dy, weight),
+    dWeight: engine.linearBackwardWeight(x, dy),
+    dBias: engine.linearBackwardBias(dy),
+  };
+}
+
+function crossEntropy(trial: Trial): Results {
+  const logits = trial.tensor([5, 9], { spread: 20 });
+  return { ...trial.engine.softmaxCrossEntropy(logits, Int32Array.of(3, 0, 8, 8, 1), 0.125) };
+}
+
+function images(trial: Trial): Results {
+  const shape = [2, 3, 4, 5];
+  const pixels = Uint8Array.from({ length: 120 }, (_, k) => (k * 37) % 256);
+  const norm = { mean: [123.675, 116.28, 103.53], std: [58.395, 57.12, 57.375] };
+  const x = trial.engine.uploadImages(pixels, shape, norm);
+  return { x, sum: trial.engine.add(x, trial.tensor(shape)) };
+}
+
+describeEngines("arithmetic", (engine) => {
+  const agrees = (title: string, body: (trial: Trial) => Results, tolerance?: number): void => {
+    it(title, () => agreesWithReference(engine(), body, tolerance));
+  };
+
+  for (const shape of CONVOLUTIONS) {
+    const [images, inputs, height, width, outputs, kernel, stride, padding] = shape;
+    agrees(
+      `convolves [${[images, inputs, height, width]}] into ${outputs} channels, ` +
+        `kernel ${kernel.join("x")}, stride ${stride}, padding ${padding}, and back`,
+      convolutions(shape),
+      SUM_TOLERANCE,
+    );
+  }
+  for (const norm of NORM_CASES)
+    agrees(
+      `normalises [${norm.shape}]${norm.withResidual ? " + residual" : ""}` +
+        `${norm.relu ? ", ReLU" : ""}${norm.withReducer ? ", over two ranks" : ""}, and back`,
+      batchNorm(norm),
+      SUM_TOLERANCE,
+    );
+  agrees("pools and averages even sizes, and back", pools([2, 3, 8, 6]));
+  agrees("pools and averages odd sizes, and back", pools([2, 3, 9, 7]));
+  agrees("averages a single pixel", pools([2, 3, 1, 1]));
+  agrees("has a linear layer, and back", linear);
+  agrees("normalises images, and adds", images);
+  agrees("computes NT-Xent rows and gradients of a whole gang", contrastive(0, 24));
+  agrees("computes NT-Xent rows and gradients of one worker", contrastive(8, 6));
+  agrees("computes softmax cross entropy", crossEntropy);
+  for (const [title, options] of Object.entries(UPDATES)) {
+    agrees(`updates a matrix by ${title}`, updates(options, [5, 7]));
+    agrees(`updates a filter by ${title}`, updates(options, [5, 3, 3, 2]));
+  }
+  agrees("updates plainly where a norm is zero", zeroNorms);
+
+  it("returns the same bits for the same input", () => {
+    const everything = (trial: Trial): Results => ({
+      ...convolutions(CONVOLUTIONS.at(-1)!)(trial),
+      ...prefixed("norm", batchNorm(NORM_CASES.at(-1)!)(trial)),
+      ...prefixed("ntxent", contrastive(8, 6)(trial)),
+      ...prefixed("lars", updates(LARS, [16, 16, 3, 3])(trial)),
+    });
+    assert.deepEqual(bitsOf(engine(), everything), bitsOf(engine(), everything));
+  });
+});
+
+function prefixed(prefix: string, results: Results): Results {
+  return Object.fromEntries(
+    Object.entries(results).map(([name, result]) => [`${prefix}.${name}`, result]),
+  );
+}
