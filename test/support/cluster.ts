@@ -1,0 +1,180 @@
+/** A whole cluster of real processes: coordinator with its own Redis, and workers. */
+
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
+import path from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import sharp from "sharp";
+import type { RecipeInput } from "../../proto/recipe.ts";
+import { decodeSafetensors, type TensorArray } from "../../worker/checkpoint/safetensors.ts";
+import { Prng } from "./prng.ts";
+import {
+  COORDINATOR_MAIN,
+  type Exit,
+  startNode,
+  type TestProcess,
+  WORKER_MAIN,
+} from "./processes.ts";
+
+export interface Cluster {
+  /** HOST:PORT of the coordinator's gRPC. */
+  readonly address: string;
+  readonly http: string;
+  readonly workDir: string;
+  readonly coordinator: TestProcess;
+  readonly workers: readonly TestProcess[];
+  /** Runs `coordinator ARGS --coordinator ADDRESS` to its end. */
+  cli(...args: string[]): Promise<Exit>;
+  /** The same with --json; fails unless it exits with 0. */
+  json<T>(...args: string[]): Promise<T>;
+  addWorkers(count: number, ...args: string[]): Promise<void>;
+  close(): Promise<void>;
+}
+
+export async function startCluster(dir: string): Promise<Cluster> {
+  const workDir = path.join(dir, "work");
+  const flags = ["--grpc-port", "0", "--http-port", "0", "--state-dir", path.join(dir, "state")];
+  const coordinator = startNode([COORDINATOR_MAIN, "start", ...flags, "--json"]);
+  const [line] = await coordinator.output(/^\{.*\}$/m);
+  const { grpc: address, http } = JSON.parse(line) as { grpc: string; http: string };
+  const workers: TestProcess[] = [];
+  const cli = (...args: string[]): Promise<Exit> =>
+    startNode([COORDINATOR_MAIN, ...args, "--coordinator", address]).exited();
+  return {
+    address,
+    http,
+    workDir,
+    coordinator,
+    workers,
+    cli,
+    async json<T>(...args: string[]) {
+      const { code, stdout, stderr } = await cli(...args, "--json");
+      assert.equal(code, 0, stderr);
+      return JSON.parse(stdout) as T;
+    },
+    async addWorkers(count, ...args) {
+      const started = Array.from({ length: count }, () =>
+        startNode([
+          ...[WORKER_MAIN, "start", "--coordinator", address, "--work-dir", workDir],
+          ...["--engine", "tfjs:wasm", "--loader-threads", "1", "--connect-timeout", "60", ...args],
+        ]),
+      );
+      workers.push(...started);
+      await Promise.all(started.map((worker) => worker.logged(/joined the fleet/)));
+    },
+    async close() {
+      await Promise.all(workers.map((worker) => worker.end()));
+      await coordinator.end();
+    },
+  };
+}
+
+/** Polls an experiment until it is as wanted; fails when it ends otherwise or takes too long. */
+export async function untilExperiment(
+  cluster: Cluster,
+  id: string,
+  isWanted: (experiment: ShownExperiment) => boolean,
+  deadlineMs: number,
+): Promise<ShownExperiment> {
+  const deadline = performance.now() + deadlineMs;
+  for (;;) {
+    const shown = await cluster.json<ShownExperiment>("show", id);
+    if (isWanted(shown)) return shown;
+    const isOver = ["succeeded", "failed", "cancelled"].includes(shown.state);
+    const isLate = performance.now() > deadline;
+    assert.ok(!isOver && !isLate, `${id} is ${shown.state}: ${shown.reason}`);
+    await delay(50);
+  }
+}
+
+export interface ShownExperiment {
+  readonly id: string;
+  readonly state: string;
+  readonly stage: string;
+  readonly reason: string;
+  readonly generation: number;
+  readonly errorCode?: string;
+  readonly progress?: { readonly step: number; readonly skippedImages: number };
+}
+
+/**
+ * Writes an ImageFolder of small JPEGs: stripes at a class's own angle, in colours of chance.
+ *
+ * @param counts images per class, for `train` and for `val`
+ */
+export async function writeImages(
+  root: string,
+  counts: { readonly train: number; readonly val: number },
+  classes = 2,
+): Promise<void> {
+  const size = 20;
+  for (const [split, count] of Object.entries(counts)) {
+    for (let label = 0; label < classes; label++) {
+      const folder = path.join(root, split, `class${label}`);
+      await mkdir(folder, { recursive: true });
+      for (let image = 0; image < count; image++) {
+        const prng = new Prng(1000 * label + image + (split === "val" ? 500_000 : 0));
+        const colours = [0, 1].map(() => [prng.int(0, 255), prng.int(0, 255), prng.int(0, 255)]);
+        const angle = (Math.PI * label) / classes;
+        const pixels = Uint8Array.from({ length: size * size * 3 }, (_, k) => {
+          const at = Math.floor(k / 3);
+          const along = (at % size) * Math.cos(angle) + Math.floor(at / size) * Math.sin(angle);
+          return colours[Math.floor(along / 3) & 1]![k % 3]!;
+        });
+        await sharp(pixels, { raw: { width: size, height: size, channels: 3 } })
+          .jpeg({ quality: 90 })
+          .toFile(path.join(folder, `${String(image).padStart(3, "0")}.jpg`));
+      }
+    }
+  }
+}
+
+/** A recipe that takes seconds; the parts given replace those of the same name. */
+export function tinyRecipe(root: string, parts: Partial<RecipeInput>): RecipeInput {
+  return {
+    name: "tiny",
+    model: { depth: 18, width: 0.0625, stem: "cifar", neck: { out: 16 } },
+    data: { root, train: { path: "train" }, val: { path: "val" }, imageSize: 16 },
+    pretrain: {
+      workers: 1,
+      batchPerWorker: 8,
+      epochs: 1,
+      optimizer: { type: "lars", lr: 0.3 },
+    },
+    linear: {
+      name: "tiny-linear",
+      workers: 1,
+      batchPerWorker: 8,
+      epochs: 1,
+      classes: 2,
+      optimizer: { type: "sgd", lr: 0.1 },
+      validation: { resizeEdge: 16, batchPerWorker: 4 },
+    },
+    ...parts,
+  };
+}
+
+export interface ScalarRow {
+  readonly step: number;
+  readonly loss?: number;
+  readonly lr?: number;
+}
+
+/** The training lines of a stage's scalars.jsonl. */
+export function readScalars(cluster: Cluster, id: string, stage: string): ScalarRow[] {
+  const text = readFileSync(path.join(cluster.workDir, id, stage, "scalars.jsonl"), "utf8");
+  const rows = text.split("\n").filter((line) => line !== "");
+  return rows.map((line) => JSON.parse(line) as ScalarRow).filter((row) => row.loss !== undefined);
+}
+
+/** The weights in the newest checkpoint of a stage. */
+export function readWeights(cluster: Cluster, id: string, stage: string): Map<string, TensorArray> {
+  const store = path.join(cluster.workDir, id, stage, "checkpoints");
+  const newest = readdirSync(store).sort().at(-1);
+  assert.ok(newest, `no checkpoint in ${store}`);
+  const { tensors } = decodeSafetensors(
+    readFileSync(path.join(store, newest, "model.safetensors")),
+  );
+  return new Map([...tensors].map(([name, { data }]) => [name, data]));
+}
