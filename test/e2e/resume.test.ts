@@ -1,0 +1,73 @@
+import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
+import path from "node:path";
+import { stringify } from "yaml";
+import {
+  type Cluster,
+  readScalars,
+  readWeights,
+  startCluster,
+  tinyRecipe,
+  untilExperiment,
+  writeImages,
+} from "../support/cluster.ts";
+import { tempDir } from "../support/processes.ts";
+
+describe("a run that is stopped in the middle of an epoch", function () {
+  this.timeout(240_000);
+  let cluster: Cluster;
+  let remove: () => Promise<void>;
+  let file: string;
+
+  before(async () => {
+    const { dir, remove: removeDir } = await tempDir();
+    remove = removeDir;
+    // One epoch only: wherever it is stopped is the middle of it.
+    await writeImages(path.join(dir, "data"), { train: 120, val: 2 });
+    file = path.join(dir, "recipe.yaml");
+    const recipe = tinyRecipe(path.join(dir, "data"), {
+      stages: ["pretrain"],
+      pretrain: {
+        workers: 2,
+        batchPerWorker: 2,
+        epochs: 1,
+        optimizer: { type: "lars", lr: 0.3 },
+      },
+    });
+    await writeFile(file, stringify(recipe));
+    cluster = await startCluster(dir);
+    await cluster.addWorkers(2);
+  });
+  after(async () => {
+    await cluster?.close();
+    await remove?.();
+  });
+
+  const isAt = (wanted: string) => (experiment: { readonly state: string }) =>
+    experiment.state === wanted;
+
+  it("has bit-identical losses and weights after it is taken up again", async () => {
+    const { id: whole } = await cluster.json<{ id: string }>("submit", file);
+    await untilExperiment(cluster, whole, isAt("succeeded"), 100_000);
+
+    const { id } = await cluster.json<{ id: string }>("submit", file);
+    await untilExperiment(cluster, id, ({ progress }) => (progress?.step ?? 0) > 0, 60_000);
+    await cluster.json("cancel", id);
+    await untilExperiment(cluster, id, isAt("cancelled"), 30_000);
+    const stoppedAt = readScalars(cluster, id, "pretrain").length;
+    assert.ok(stoppedAt > 0 && stoppedAt < 60, `it was stopped after ${stoppedAt} of 60 steps`);
+
+    await cluster.json("retry", id);
+    await untilExperiment(cluster, id, isAt("succeeded"), 100_000);
+
+    const facts = (experiment: string) =>
+      readScalars(cluster, experiment, "pretrain").map(({ step, loss, lr }) => ({
+        step,
+        loss,
+        lr,
+      }));
+    assert.equal(facts(id).length, 60);
+    assert.deepEqual(facts(id), facts(whole));
+    assert.deepEqual(readWeights(cluster, id, "pretrain"), readWeights(cluster, whole, "pretrain"));
+  });
+});
