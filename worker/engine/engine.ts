@@ -2,8 +2,8 @@
  * The engine seam: the tensor operations that a training step is made of.
  *
  * Small, synchronous and without autograd: every operation has an explicit backward. The logical
- * layout is NCHW, weights have PyTorch's shapes; how an engine stores them is its own affair. Model,
- * loss and optimizer are written once against this interface.
+ * layout is NCHW, weights have PyTorch's shapes; how an engine stores them is its own affair.
+ * Model, loss and optimizer are written once against this interface.
  *
  * Shape letters: N images, C channels, H x W pixels, O output and I input features, K classes,
  * R rows of this worker, G rows of the whole gang, D embedding width.
@@ -47,7 +47,10 @@ export interface BatchNormOptions {
   readonly residual?: Tensor;
 }
 
-/** What a training batch-norm keeps for its backward. Opaque; freed with the scope or {@link Engine.release}. */
+/**
+ * What a training batch-norm keeps for its backward. Opaque; freed with the scope or by
+ * {@link Engine.release}.
+ */
 export interface BatchNormSaved {
   readonly tensors: readonly Tensor[];
 }
@@ -194,7 +197,8 @@ export interface Engine {
   contrastiveRows(z_RD: Tensor, z_GD: Tensor, options: ContrastiveOptions): ContrastiveRows;
   /**
    * Gradient of the global mean NT-Xent loss with respect to this worker's normalised rows:
-   * dz_i = 1/(G t) sum over j != i of (exp(s_ij - lse_i) + exp(s_ij - lse_j) - 2 [j = i XOR 1]) z_j.
+   * dz_i = 1/(G t) sum over j != i of
+   *   (exp(s_ij - lse_i) + exp(s_ij - lse_j) - 2 [j = i XOR 1]) z_j.
    * @param logSumExp_G the gathered `logSumExp_R`, in rank order
    */
   contrastiveGradient(
@@ -218,7 +222,8 @@ export interface Engine {
    * One LARS or SGD step, in place on `weight` and `velocity` (same shape). With w, v, g scaled:
    * local = lars and |w|, |g| > 0 ? c |w| / (|g| + wd |w| + eps) : 1 (|g| without weight decay);
    * d = local lr (g + wd w);  v = momentum v + d;  w -= nesterov ? d + momentum v : v.
-   * As in mmpretrain (mmpretrain/engine/optimizers/lars.py), the learning rate is inside the momentum.
+   * As in mmpretrain (mmpretrain/engine/optimizers/lars.py), the learning rate is inside the
+   * momentum.
    */
   update(weight: Tensor, velocity: Tensor, gradient: Float32Array, options: UpdateOptions): void;
 }

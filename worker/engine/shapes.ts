@@ -1,4 +1,4 @@
-/** Shape arithmetic that all engines share. Wrong shapes are programmer errors and fail an assert. */
+/** Shape arithmetic that all engines share. A wrong shape is a programmer error: it asserts. */
 
 import assert from "node:assert/strict";
 import type { Geometry, Tensor } from "./engine.ts";

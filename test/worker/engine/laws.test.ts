@@ -1,4 +1,4 @@
-/** What holds for every engine whatever it computes: ownership, misuse, several ranks, divergence. */
+/** What holds for every engine whatever it computes: ownership, misuse, ranks, divergence. */
 
 import assert from "node:assert/strict";
 import type {

@@ -25,7 +25,7 @@ describe("openEngine", function () {
     });
 
   for (const request of ["auto", "tfjs"])
-    it(`takes the best engine that loads for ${request}, and says why it is not a better one`, async () => {
+    it(`takes the best engine that loads for ${request}, and says why no better one`, async () => {
       const { engine, notes } = await openEngine(request, { threads: 1 });
       const better = [...refusals.values()].map(({ message }) => message);
       assert.deepEqual(notes, [`computing with ${engine.name} (${engine.device})`, ...better]);

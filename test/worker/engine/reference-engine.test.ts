@@ -88,7 +88,7 @@ describe("reference engine", () => {
 
   for (const relu of [false, true])
     for (const withResidual of [false, true])
-      it(`differentiates batch norm${relu ? ", ReLU" : ""}${withResidual ? ", residual" : ""}`, () => {
+      it(`differentiates batch norm, ReLU ${relu}, residual ${withResidual}`, () => {
         const [x, weight, bias] = [draw(3, 2, 2, 2), draw(2), draw(2)];
         const [residual, c] = [draw(...x.shape), draw(...x.shape)];
         const forward = () =>

@@ -1,9 +1,9 @@
 /**
  * NT-Xent's matrix work in float32.
  *
- * The similarities are kept with the self column at a large negative number, so that its exponential
- * is an exact zero wherever it is taken. Every exponent is at most 0 up to rounding: s_ij is one of
- * the terms of both log-sum-exps it is compared with.
+ * The similarities are kept with the self column at a large negative number, so that its
+ * exponential is an exact zero wherever it is taken. Every exponent is at most 0 up to rounding:
+ * s_ij is one of the terms of both log-sum-exps it is compared with.
  *
  * R rows of this worker, G rows of the gang, D embedding width.
  */

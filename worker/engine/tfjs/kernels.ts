@@ -2,7 +2,7 @@
  * What the TensorFlow.js backends do differently, below {@link TfjsEngine}.
  *
  * Kernels work on TensorFlow.js tensors in its own layouts: images NHWC, filters HWIO, matrices
- * row-major. They run inside `tf.tidy`, so intermediates need no care; whatever they return is kept.
+ * row-major. They run inside `tf.tidy`, so intermediates need no care; what they return is kept.
  */
 
 import type * as TfjsCore from "@tensorflow/tfjs-core";
@@ -39,7 +39,7 @@ export interface RawPooled {
   readonly backward: (dy: Raw) => Raw;
 }
 
-export interface MatMulOptions {
+interface MatMulOptions {
   readonly transposeA?: boolean;
   readonly transposeB?: boolean;
 }

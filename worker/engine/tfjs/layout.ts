@@ -1,8 +1,8 @@
 /**
  * Where the elements of a tensor lie.
  *
- * The engine's callers think in PyTorch's order, TensorFlow.js computes in its own. A tensor arrives
- * in the caller's order and moves to the order of its first use, where it stays.
+ * The engine's callers think in PyTorch's order, TensorFlow.js computes in its own. A tensor
+ * arrives in the caller's order and moves to the order of its first use, where it stays.
  */
 
 import type { Raw, Tfjs } from "./kernels.ts";

@@ -24,8 +24,8 @@ export function convolution(tf: Tfjs, x: Raw, filter: Raw, { stride, padding }: 
 }
 
 /**
- * A stride-1 convolution of dy whose outputs are the s x s input pixels that belong to each pixel of
- * dy; then the blocks are put in their places.
+ * A stride-1 convolution of dy whose outputs are the s x s input pixels that belong to each pixel
+ * of dy; then the blocks are put in their places.
  */
 export function convolutionBackwardInput(
   tf: Tfjs,
@@ -112,7 +112,7 @@ export function convolutionBackwardWeight(
   return tf.reshape(sum, [kh, kw, inputs, outputs]);
 }
 
-/** Every `stride`-th pixel in both directions. A depthwise convolution is the fast way to get them. */
+/** Every `stride`-th pixel in both directions; a depthwise convolution is the fast way to them. */
 function everyNth(tf: Tfjs, x: Raw, stride: number): Raw {
   if (stride === 1) return x;
   const one = tf.ones([1, 1, x.shape[3]!, 1]) as Tensor4D;

@@ -1,4 +1,4 @@
-/** The pool's backward, in JavaScript: the backend's own disagrees about which of equal values wins. */
+/** The pool's backward in JavaScript: the backend's own takes another of several equal maxima. */
 
 import { outputLength, POOL } from "../../shapes.ts";
 

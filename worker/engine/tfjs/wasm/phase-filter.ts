@@ -1,9 +1,9 @@
 /**
  * The filter of a strided convolution's backward, as the filter of a plain convolution of dy.
  *
- * Input pixel y = s a + r (phase r of block a) was read by the outputs at a + (r + padding - tap) / s,
- * for every tap for which that is whole. So all phases of block a see the outputs a + offset of one
- * small window, and differ in the taps that they meet there.
+ * Input pixel y = s a + r (phase r of block a) was read by the outputs at
+ * a + (r + padding - tap) / s, for every tap for which that is whole. So all phases of block a see
+ * the outputs a + offset of one small window, and differ in the taps that they meet there.
  */
 
 import type { Geometry } from "../../engine.ts";
