@@ -1,0 +1,68 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import path from "node:path";
+import { stringify } from "yaml";
+import {
+  type Cluster,
+  readScalars,
+  startCluster,
+  tinyRecipe,
+  untilExperiment,
+  writeImages,
+} from "../support/cluster.ts";
+import { tempDir } from "../support/processes.ts";
+
+describe("an experiment for 16 workers, then 8", function () {
+  this.timeout(300_000);
+  let cluster: Cluster;
+  let remove: () => Promise<void>;
+  let dir: string;
+
+  before(async () => {
+    const temporary = await tempDir();
+    ({ dir, remove } = temporary);
+    await writeImages(path.join(dir, "data"), { train: 32, val: 9 });
+    cluster = await startCluster(dir);
+  });
+  after(async () => {
+    await cluster?.close();
+    await remove?.();
+  });
+
+  it("waits for its whole gang, pre-trains on it, and is evaluated on half of it", async () => {
+    await cluster.addWorkers(15);
+    const base = tinyRecipe(path.join(dir, "data"), {});
+    const recipe = {
+      ...base,
+      pretrain: { ...base.pretrain, workers: 16, batchPerWorker: 2, epochs: 2 },
+      linear: { ...base.linear, workers: 8, batchPerWorker: 4, epochs: 2 },
+    };
+    const file = path.join(dir, "gang.yaml");
+    await writeFile(file, stringify(recipe));
+    const { id } = await cluster.json<{ id: string }>("submit", file);
+
+    const waiting = await untilExperiment(cluster, id, ({ reason }) => reason !== "", 30_000);
+    assert.equal(waiting.state, "waiting");
+    assert.match(waiting.reason, /16 workers.*15/);
+
+    await cluster.addWorkers(1);
+    await untilExperiment(cluster, id, ({ state }) => state === "succeeded", 240_000);
+
+    const losses = readScalars(cluster, id, "pretrain");
+    assert.equal(losses.length, 4, "64 images in 2 steps an epoch of 16 x 2");
+    assert.ok(losses.every(({ loss }) => Number.isFinite(loss)));
+    const result = JSON.parse(
+      readFileSync(path.join(cluster.workDir, id, "linear", "result.json"), "utf8"),
+    );
+    assert.equal(result.world_size, 8);
+    assert.equal(result.validation_images, 18, "every validation image is counted once");
+    assert.ok(result.top1 >= 0 && result.top1 <= 100);
+
+    const workers = await cluster.json<{ state: string }[]>("workers");
+    assert.deepEqual(
+      workers.map(({ state }) => state),
+      Array(16).fill("idle"),
+    );
+  });
+});
