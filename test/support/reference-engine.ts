@@ -74,7 +74,7 @@ export class ReferenceEngine implements Engine {
     return this.#make(shape, Float64Array.from(data));
   }
 
-  /** Like {@link upload}, without rounding to float32: for finite differences. */
+  /** As {@link upload}, and {@link downloadExact} as {@link download}, without rounding. */
   uploadExact(data: Float64Array, shape: readonly number[]): Tensor {
     return this.#make(shape, data.slice());
   }
@@ -100,7 +100,6 @@ export class ReferenceEngine implements Engine {
     return target;
   }
 
-  /** The values of a tensor without rounding to float32. */
   downloadExact(tensor: Tensor): Float64Array {
     return this.#read(tensor).data.slice();
   }
