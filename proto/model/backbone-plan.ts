@@ -1,9 +1,9 @@
 /**
  * ResNet as data: every convolution with its batch norm, by PyTorch name and in PyTorch order.
  *
- * Structure of mmpretrain's `ResNet` (style pytorch: a bottleneck strides in its 3x3 convolution) and
- * of torchvision's. The width factor scales the inner channels of every block; what a bottleneck
- * puts out is always four times that.
+ * Structure of mmpretrain's `ResNet` (style pytorch: a bottleneck strides in its 3x3 convolution)
+ * and of torchvision's. The width factor scales the inner channels of every block; what a
+ * bottleneck puts out is always four times that.
  */
 
 import type { ModelRecipe } from "../recipe.ts";

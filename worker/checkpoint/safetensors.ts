@@ -1,7 +1,7 @@
 /**
- * The safetensors format: 8 bytes of header length (little-endian), a JSON header, then the tensors'
- * bytes. Pure: reads and writes byte arrays. The checks are those of the format's own library; a file
- * with holes, overlaps or bytes left over is refused.
+ * The safetensors format: 8 bytes of header length (little-endian), a JSON header, then the
+ * tensors' bytes. Pure: reads and writes byte arrays. The checks are those of the format's own
+ * library; a file with holes, overlaps or bytes left over is refused.
  */
 
 import assert from "node:assert/strict";
@@ -9,7 +9,7 @@ import { FleetError } from "../../proto/errors.ts";
 
 export type TensorArray = Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array;
 
-export type Dtype = keyof typeof FORMATS;
+type Dtype = keyof typeof FORMATS;
 
 export interface SafetensorsTensor {
   readonly dtype: Dtype;

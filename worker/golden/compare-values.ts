@@ -1,4 +1,6 @@
-/** The worst relative error between two sets of a model case's values, for each quantity and step. */
+/**
+ * The worst relative error between two sets of a model case's values, for each quantity and step.
+ */
 
 import { FleetError } from "../../proto/errors.ts";
 import type { ModelValues } from "./measure-model.ts";

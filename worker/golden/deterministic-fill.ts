@@ -1,4 +1,7 @@
-/** Weights and inputs of the reference cases: they follow from a seed and a name, and are not stored. */
+/**
+ * Weights and inputs of the reference cases: they follow from a seed and a name, and are not
+ * stored.
+ */
 
 import { elementCount, type TensorSpec } from "../../proto/model/model-plan.ts";
 

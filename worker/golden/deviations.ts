@@ -5,6 +5,8 @@ export interface Deviation {
   /** Relative to the quantity's scale, or in levels of 0..255 where the quantity says so. */
   readonly error: number;
   readonly tolerance: number;
+  /** What rounding noise alone does to the quantity there, where it was measured. */
+  readonly noise?: number;
   /** Where it was found, e.g. `step 1 neck.fc0.weight`. */
   readonly where: string;
 }

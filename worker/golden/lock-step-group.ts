@@ -3,8 +3,8 @@
  *
  * A rank's code blocks in a collective, so one thread cannot hold several ranks at once. It can run
  * them again and again: each round runs every rank from the start, answers the all-gathers whose
- * results are known and stops at the first one that is not; then every rank's contribution is there.
- * The cost grows with the square of the number of collectives.
+ * results are known and stops at the first one that is not; then every rank's contribution is
+ * there. The cost grows with the square of the number of collectives.
  */
 
 import assert from "node:assert/strict";
@@ -13,8 +13,8 @@ import type { ProcessGroup } from "../collective/process-group.ts";
 class Paused extends Error {}
 
 /**
- * Runs `body` as each rank of a gang and returns what each returned. `body` must be deterministic and
- * may gather only.
+ * Runs `body` as each rank of a gang and returns what each returned. `body` must be deterministic
+ * and may gather only.
  */
 export function runLockStep<T>(worldSize: number, body: (group: ProcessGroup) => T): readonly T[] {
   /** One entry per collective that all ranks have reached. */

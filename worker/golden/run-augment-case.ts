@@ -1,4 +1,6 @@
-/** Every augmentation on one image, compared with Pillow's results. Errors are in levels of 0..255. */
+/**
+ * Every augmentation on one image, compared with Pillow's results. Errors are in levels of 0..255.
+ */
 
 import { FleetError } from "../../proto/errors.ts";
 import { gaussianBlur } from "../data/augment/blur.ts";

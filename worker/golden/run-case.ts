@@ -49,9 +49,10 @@ export function deviationsOf(engine: Engine, golden: GoldenCase): readonly Devia
 }
 
 function describe(deviation: Deviation): string {
-  const { quantity, error, tolerance, where } = deviation;
+  const { quantity, error, tolerance, noise, where } = deviation;
   const figures = `${quantity} ${short(error)}`;
-  return isWithin(deviation) ? figures : `${figures} > ${short(tolerance)} (${where})`;
+  if (!isWithin(deviation)) return `${figures} > ${short(tolerance)} (${where})`;
+  return noise === undefined ? figures : `${figures} (noise ${short(noise)}, ${where})`;
 }
 
 function short(value: number): string {

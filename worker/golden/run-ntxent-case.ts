@@ -1,4 +1,6 @@
-/** NT-Xent split over the case's workers, compared with PyTorch's gradient of the global mean loss. */
+/**
+ * NT-Xent split over the case's workers, compared with PyTorch's gradient of the global mean loss.
+ */
 
 import assert from "node:assert/strict";
 import { FleetError } from "../../proto/errors.ts";

@@ -16,8 +16,8 @@ export function normaliseRows(z_RD: Float32Array, dim: number): Float32Array {
 /**
  * Gradient with respect to z_RD, from that of its normalised rows.
  *
- * With n = |z| and m = n + eps, y = z / m:  dz = dy / m - z (z . dy) / (n m^2); a row of zeros has no
- * direction and gets dy / m.
+ * With n = |z| and m = n + eps, y = z / m:  dz = dy / m - z (z . dy) / (n m^2); a row of zeros has
+ * no direction and gets dy / m.
  */
 export function normaliseRowsBackward(
   z_RD: Float32Array,

@@ -7,8 +7,8 @@
  *   s_ij = z_i . z_j / temperature        lse_i = log sum over j != i of exp(s_ij)
  *   loss = 1/G sum over i of (lse_i - s_i,partner(i))
  *
- * A worker computes its own rows of s only. The gradient also needs its columns, but s is symmetric:
- * with the lse of every row, one number each, the own rows are enough.
+ * A worker computes its own rows of s only. The gradient also needs its columns, but s is
+ * symmetric: with the lse of every row, one number each, the own rows are enough.
  */
 
 import assert from "node:assert/strict";
@@ -37,7 +37,8 @@ export function uninformedLoss(rowsGlobal: number): number {
 }
 
 /**
- * Makes two all-gathers: of the normalised rows, and of their log-sum-exps with the sum of the losses.
+ * Makes two all-gathers: of the normalised rows, and of their log-sum-exps with the sum of the
+ * losses.
  *
  * @param z_RD this worker's embeddings, not normalised; as many rows on every rank
  * @throws {FleetError} GENERATION_ABORTED

@@ -1,4 +1,6 @@
-/** The ResNet in eval mode: running statistics instead of the batch's, and nothing to differentiate. */
+/**
+ * The ResNet in eval mode: running statistics instead of the batch's, and nothing to differentiate.
+ */
 
 import type { BackbonePlan, ConvNormPlan } from "../../proto/model/backbone-plan.ts";
 import type { Engine, Tensor } from "../engine/engine.ts";

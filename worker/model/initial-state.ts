@@ -1,9 +1,9 @@
 /**
  * The numbers that a model starts from.
  *
- * As mmpretrain starts its SimCLR: convolutions Kaiming normal over fan-out, the neck's linear layers
- * PyTorch's default, batch norms one and zero, and the last batch norm of every residual block zero
- * where the recipe says so. The classifier is Normal(0, 0.01) with bias zero.
+ * As mmpretrain starts its SimCLR: convolutions Kaiming normal over fan-out, the neck's linear
+ * layers PyTorch's default, batch norms one and zero, and the last batch norm of every residual
+ * block zero where the recipe says so. The classifier is Normal(0, 0.01) with bias zero.
  */
 
 import assert from "node:assert/strict";
@@ -21,8 +21,8 @@ import { RandomStream } from "./random-stream.ts";
 const CLASSIFIER_STD = 0.01;
 
 /**
- * Depends on its arguments only: every rank computes the same bits, and the backbone of a linear stage
- * is that of the pretrain stage. The arrays are the caller's to overwrite.
+ * Depends on its arguments only: every rank computes the same bits, and the backbone of a linear
+ * stage is that of the pretrain stage. The arrays are the caller's to overwrite.
  *
  * @param classes of the linear stage
  */

@@ -1,4 +1,6 @@
-/** Linear evaluation: a classifier on the average-pooled features of a backbone that never changes. */
+/**
+ * Linear evaluation: a classifier on the average-pooled features of a backbone that never changes.
+ */
 
 import { type ModelPlan, planLinear } from "../../proto/model/model-plan.ts";
 import type { ModelRecipe } from "../../proto/recipe.ts";

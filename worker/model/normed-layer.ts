@@ -1,8 +1,10 @@
 /**
- * A weight without bias and the batch norm behind it: the brick that backbone and neck are built of.
+ * A weight without bias and the batch norm behind it: the brick that backbone and neck are built
+ * of.
  *
- * Forward and backward run through a pass, which knows the weights and takes what comes out. Whoever
- * calls owns what goes in and what comes back; the tape between the two owns what its backward needs.
+ * Forward and backward run through a pass, which knows the weights and takes what comes out.
+ * Whoever calls owns what goes in and what comes back; the tape between the two owns what its
+ * backward needs.
  */
 
 import type { ConvNormPlan } from "../../proto/model/backbone-plan.ts";

@@ -1,9 +1,9 @@
 /**
  * SimCLR's model in training: backbone and projection neck, with their state on the device.
  *
- * A step is `forwardTrain`, `backward`, updates of the parameters, `commitStatistics`. Until the updates
- * nothing has changed, so a step that is given up before them leaves the state as it was. Inside
- * {@link Engine.scope} such a step frees its tensors, too.
+ * A step is `forwardTrain`, `backward`, updates of the parameters, `commitStatistics`. Until the
+ * updates nothing has changed, so a step that is given up before them leaves the state as it was.
+ * Inside {@link Engine.scope} such a step frees its tensors, too.
  */
 
 import assert from "node:assert/strict";
@@ -82,7 +82,8 @@ export class PretrainModel {
   }
 
   /**
-   * Encodes a batch, images [2n, 3, H, W], with batch statistics: of the gang where a reducer is given.
+   * Encodes a batch, images [2n, 3, H, W], with batch statistics: of the gang where a reducer is
+   * given.
    *
    * @returns pooled features [2n, F] and embeddings z [2n, D], not normalised. Both are the model's
    *   and live until {@link backward}, as the images must.

@@ -1,9 +1,9 @@
 /**
- * A stream of random numbers that depends on a seed and a name and nothing else, so that the initial
- * value of a tensor does not depend on which tensors were filled before it.
+ * A stream of random numbers that depends on a seed and a name and nothing else, so that the
+ * initial value of a tensor does not depend on which tensors were filled before it.
  *
- * The generator is sfc32 (Chris Doty-Humphrey, PractRand). Its 128 bits of state keep the streams of
- * a model's tensors from overlapping, which they would do with a 32-bit generator.
+ * The generator is sfc32 (Chris Doty-Humphrey, PractRand). Its 128 bits of state keep the streams
+ * of a model's tensors from overlapping, which they would do with a 32-bit generator.
  */
 
 const WARM_UP_ROUNDS = 16;

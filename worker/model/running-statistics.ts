@@ -6,8 +6,8 @@ import type { HostTensor, NamedTensors } from "./model-state.ts";
 /**
  * The running statistics of one norm after one more batch, by tensor name.
  *
- * As torch.nn.SyncBatchNorm: running = (1 - momentum) running + momentum batch, where the variance of
- * the batch is unbiased, n / (n - 1) of what it was normalised with.
+ * As torch.nn.SyncBatchNorm: running = (1 - momentum) running + momentum batch, where the variance
+ * of the batch is unbiased, n / (n - 1) of what it was normalised with.
  */
 export function updateStatistics(
   running: NamedTensors,

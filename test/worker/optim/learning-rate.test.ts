@@ -38,7 +38,7 @@ describe("learning rate", () => {
     }
   });
 
-  it("falls at every step where the recipe says so, and agrees with the epochs at their start", () => {
+  it("falls at every step on demand, and agrees with the epochs where they start", () => {
     const perStep = { ...cosine, decayPer: "step" } as const;
     assert.equal(
       learningRateAt(perStep, length, 313 * 50),
