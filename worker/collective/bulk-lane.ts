@@ -236,6 +236,7 @@ function isComplete({ sent, received, plan }: RingOperation): boolean {
 
 function describe({ kind, sequence, totalBytes, sent, received, plan }: RingOperation): string {
   const name = kind === "reduce" ? "all-reduce" : "broadcast";
-  const progress = `${received}/${plan.receives.length} chunks in, ${sent}/${plan.sends.length} out`;
+  const { receives, sends } = plan;
+  const progress = `${received}/${receives.length} chunks in, ${sent}/${sends.length} out`;
   return `${name} ${sequence} of ${totalBytes} bytes (${progress})`;
 }

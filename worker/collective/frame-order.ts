@@ -1,4 +1,4 @@
-/** Whether a frame is the one that must come next. A stream that skips or repeats is not trusted. */
+/** Whether a frame is the next one: a stream that skips or repeats is not trusted. */
 
 import { type Frame, type FrameHeader, frameError } from "./frame.ts";
 
@@ -80,5 +80,6 @@ function placeOf(header: FrameHeader): string {
 
 function describe(header: FrameHeader, payloadBytes: number): string {
   const { kind, dtype, totalBytes, chunkCount } = header;
-  return `a ${dtype} ${kind} of ${totalBytes} bytes, ${chunkCount} chunks, ${payloadBytes} bytes here`;
+  const size = `${totalBytes} bytes in ${chunkCount} chunks, ${payloadBytes} bytes here`;
+  return `a ${dtype} ${kind} of ${size}`;
 }

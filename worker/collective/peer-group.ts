@@ -69,7 +69,7 @@ export interface PeerGroup {
   /** Overwrites `buffer` on every other rank by `root`'s, bit for bit. */
   broadcast(buffer: SharedFloats, root: number): Promise<void>;
   barrier(): Promise<void>;
-  /** Ends the generation: every pending and every later operation rejects, here and on all peers. */
+  /** Ends the generation: each pending and each later operation rejects, here and on all peers. */
   abort(error: FleetError): void;
   /**
    * Leaves after the last operation: waits for what is under way, then for the peers to have read
@@ -82,8 +82,8 @@ export interface PeerGroup {
 /**
  * Connects to every peer of the generation and resolves when all of them have done the same.
  *
- * @throws {FleetError} GENERATION_ABORTED when it does not form in time or is aborted, JOIN_REFUSED,
- *   VERSION_MISMATCH
+ * @throws {FleetError} GENERATION_ABORTED when it does not form in time or is aborted,
+ *   JOIN_REFUSED, VERSION_MISMATCH
  */
 export async function joinGroup(options: JoinOptions): Promise<PeerGroup> {
   assert.ok(options.rank >= 0 && options.rank < options.peers.length, "rank is a place in peers");

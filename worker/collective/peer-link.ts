@@ -1,7 +1,7 @@
 /**
  * All streams between this worker and one peer: a small lane each way, and the bulk lane where the
- * two are neighbours in the ring. Knows whether the peer is there, lost, or has left; what the frames
- * of operations mean is the lanes' affair.
+ * two are neighbours in the ring. Knows whether the peer is there, lost, or has left; what the
+ * frames of operations mean is the lanes' affair.
  */
 
 import { FleetError, type PlainError } from "../../proto/errors.ts";

@@ -129,8 +129,9 @@ class HostedGenerations {
 
   #refuse(request: PullRequest): Partial<StatusObject> | undefined {
     if (request.protocolVersion !== PROTOCOL_VERSION) {
-      const versions = `protocol version ${request.protocolVersion}, this worker ${PROTOCOL_VERSION}`;
-      return toStatus(new FleetError("VERSION_MISMATCH", `the calling worker speaks ${versions}`));
+      const theirs = `the caller speaks protocol version ${request.protocolVersion}`;
+      const text = `${theirs}, this worker ${PROTOCOL_VERSION}`;
+      return toStatus(new FleetError("VERSION_MISMATCH", text));
     }
     if (!timingSafeEqual(digest(request.joinToken), this.#joinToken)) {
       return toStatus(new FleetError("JOIN_REFUSED", "the join token is wrong"));

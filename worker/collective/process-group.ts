@@ -2,7 +2,7 @@
  * What a gang's members do together, as the engine thread sees it.
  *
  * Every call is made by all ranks in the same order. A call completes on the caller or throws; it
- * never hangs. Results are bit-identical on all ranks, because sums are taken in rank order.
+ * never hangs. Results are bit-identical on all ranks, because sums are taken in a fixed order.
  */
 
 /** A collective under way. */
@@ -26,7 +26,7 @@ export interface ProcessGroup {
    * `wait()` has returned; when that throws, the contents are undefined.
    */
   allReduce(buffer: SharedFloats): Work;
-  /** Concatenates every rank's `own` (same length everywhere), in rank order. One hop; for small data. */
+  /** Concatenates every rank's `own`, equally long everywhere, in rank order. For small data. */
   allGather(own: Float32Array): Float32Array;
   /** Overwrites `buffer` on every other rank by `root`'s. */
   broadcast(buffer: SharedFloats, root: number): void;

@@ -1,8 +1,8 @@
 /**
  * For how long a peer has been silent, as far as this process could have heard it.
  *
- * A process that stalls (a long garbage collection, a suspended machine) hears nothing meanwhile and
- * must not blame its peers: however late a tick comes, it counts for two at most, and what has
+ * A process that stalls (a long garbage collection, a suspended machine) hears nothing meanwhile
+ * and must not blame its peers: however late a tick comes, it counts for two at most, and what has
  * arrived in the stall is heard before the next one.
  */
 export class Silence {
