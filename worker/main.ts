@@ -6,6 +6,7 @@ import { FleetError } from "../proto/errors.ts";
 import { openLog } from "../proto/log.ts";
 import { SOFTWARE_VERSION } from "../proto/version.ts";
 import { DEFAULT_LOADER_THREADS, parseWorkerConfig } from "./config.ts";
+import { tensorflowEnvironment } from "./engine/tfjs/environment.ts";
 import { FleetWorker } from "./session/fleet-worker.ts";
 
 const SIGNAL_EXITS = { SIGINT: 130, SIGTERM: 143 } as const;
@@ -45,8 +46,9 @@ async function start(options: Record<string, unknown>): Promise<void> {
   const joinToken = options["joinToken"] ?? process.env["SIMCLR_JOIN_TOKEN"] ?? "";
   const config = parseWorkerConfig({ ...options, joinToken });
   const log = openLog({ level: String(options["logLevel"]), process: "worker" });
-  // TensorFlow reads it when it loads; its start-up chatter would drown the log.
-  process.env["TF_CPP_MIN_LOG_LEVEL"] ??= "2";
+  for (const [name, value] of Object.entries(tensorflowEnvironment(config))) {
+    process.env[name] ??= value;
+  }
   const worker = await FleetWorker.start(config, log);
   let signals = 0;
   for (const [signal, exit] of Object.entries(SIGNAL_EXITS)) {

@@ -164,7 +164,7 @@ export class FleetWorker {
     const { rank, peers, experimentId: experiment, generation } = assignment;
     const { metrics } = this.#parts;
     this.#log.info({ experiment, generation, rank, worldSize: peers.length }, "assigned");
-    const reporter = new StageReporter(stage, metrics, (progress) =>
+    const reporter = new StageReporter(stage, metrics, this.#log, (progress) =>
       this.#session.send({ $case: "progress", value: progress }),
     );
     metrics.begin({ experiment, stage: runner.stage, rank });
@@ -222,6 +222,7 @@ export class FleetWorker {
 class StageReporter {
   readonly #stage: ActiveStage;
   readonly #metrics: WorkerMetrics;
+  readonly #log: Log;
   readonly #progress: ProgressReporter | undefined;
   #group: PeerGroup | undefined;
   #reduced = { allReduces: 0, allReduceBytes: 0, allReduceSeconds: 0 };
@@ -229,10 +230,12 @@ class StageReporter {
   constructor(
     stage: ActiveStage,
     metrics: WorkerMetrics,
+    log: Log,
     send: ConstructorParameters<typeof ProgressReporter>[1],
   ) {
     this.#stage = stage;
     this.#metrics = metrics;
+    this.#log = log;
     const { experimentId, generation, peers, rank, stage: wireStage } = stage.assignment;
     const reported = { experimentId, generation, stage: wireStage, worldSize: peers.length };
     this.#progress = rank === 0 ? new ProgressReporter(reported, send) : undefined;
@@ -242,7 +245,9 @@ class StageReporter {
     this.#group = group;
   };
 
-  onSkipped = (): void => {
+  onSkipped = (skip: { readonly path: string; readonly reason: string }): void => {
+    const { experimentId: experiment, rank } = this.#stage.assignment;
+    this.#log.warn({ experiment, rank, ...skip }, "unreadable image replaced");
     this.#metrics.skippedImage();
     this.#progress?.skippedImage();
   };
@@ -251,7 +256,9 @@ class StageReporter {
     const nowMs = performance.now();
     switch (event.type) {
       case "running":
+        return;
       case "warning":
+        this.#log.warn({ experiment: this.#stage.assignment.experimentId }, event.message);
         return;
       case "step":
         this.#stage.step = event.report.step;

@@ -12,7 +12,7 @@ import { findCheckpoint } from "../checkpoint/checkpoint-store.ts";
 import { bridgeGroup, type GroupBridge } from "../collective/bridge.ts";
 import { joinGroup, type PeerGroup } from "../collective/peer-group.ts";
 import type { PeerServer } from "../collective/peer-server.ts";
-import { type Dataset, openDataset } from "../data/dataset.ts";
+import { checkClasses, type Dataset, openDataset } from "../data/dataset.ts";
 import { type Loaders, startLoaders } from "../data/loaders.ts";
 import { checkpointStore } from "../train/stage-context.ts";
 import { CONTROL_WORDS, type StageJob } from "../train/stage-job.ts";
@@ -242,22 +242,5 @@ function parseJson(text: string): unknown {
     return JSON.parse(text);
   } catch (thrown) {
     throw new FleetError("RECIPE_INVALID", "the assigned recipe is not JSON", {}, thrown);
-  }
-}
-
-function checkClasses(train: Dataset, validation: Dataset, expected: number): void {
-  const { classes } = train;
-  if (classes.length !== expected) {
-    throw new FleetError(
-      "DATA_INVALID",
-      `the training set has ${classes.length} classes, the recipe says linear.classes=${expected}`,
-    );
-  }
-  const stranger = validation.classes.find((name) => !classes.includes(name));
-  if (stranger !== undefined || validation.classes.length !== classes.length) {
-    throw new FleetError(
-      "DATA_INVALID",
-      `training and validation classes differ: ${stranger ?? "validation has fewer"}`,
-    );
   }
 }
