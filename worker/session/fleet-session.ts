@@ -148,6 +148,7 @@ export class FleetSession {
 
   #join(welcome: Welcome): void {
     this.#isJoined = true;
+    this.#lastError = this.#awayError();
     this.#hasJoinedBefore = true;
     this.#retryMs = RETRY_FIRST_MS;
     this.#options.log.info({ coordinator: this.#options.coordinator }, "joined the fleet");
@@ -166,12 +167,11 @@ export class FleetSession {
 
   #leave(call: Call): void {
     if (call !== this.#call || this.#isClosed) return;
+    // What only a person can change will not change by asking again.
+    const isHopeless = this.#lastError.remedy === "user";
     if (this.#isJoined) {
       this.#awaySinceMs = performance.now();
-      this.#lastError = new FleetError(
-        "COORDINATOR_UNREACHABLE",
-        `the coordinator at ${this.#options.coordinator} went away`,
-      );
+      if (!isHopeless) this.#lastError = this.#awayError();
       this.#options.log.warn({ coordinator: this.#options.coordinator }, "coordinator went away");
     }
     this.#isJoined = false;
@@ -179,7 +179,6 @@ export class FleetSession {
     this.#stopTimers();
     const { connectTimeoutMs, reconnectTimeoutMs } = this.#options;
     const patienceMs = this.#hasJoinedBefore ? reconnectTimeoutMs : connectTimeoutMs;
-    const isHopeless = this.#lastError.remedy !== "retry";
     if (isHopeless || performance.now() - this.#awaySinceMs >= patienceMs) {
       this.#isClosed = true;
       this.#client.close();
@@ -188,6 +187,11 @@ export class FleetSession {
     }
     this.#retry = setTimeout(() => this.#open(), this.#retryMs);
     this.#retryMs = Math.min(2 * this.#retryMs, RETRY_MAX_MS);
+  }
+
+  #awayError(): FleetError {
+    const { coordinator } = this.#options;
+    return new FleetError("COORDINATOR_UNREACHABLE", `the coordinator at ${coordinator} went away`);
   }
 
   #stopTimers(): void {

@@ -1,0 +1,156 @@
+import assert from "node:assert/strict";
+import { EventEmitter, once } from "node:events";
+import { Server, ServerCredentials, type ServerDuplexStream } from "@grpc/grpc-js";
+import { FleetError } from "../../../proto/errors.ts";
+import {
+  type CoordinatorMessage,
+  FleetServiceService,
+  type WorkerMessage,
+} from "../../../proto/gen/coordinator.ts";
+import { toServiceError } from "../../../proto/grpc-errors.ts";
+import { openLog } from "../../../proto/log.ts";
+import { FleetSession, type FleetSessionOptions } from "../../../worker/session/fleet-session.ts";
+
+type Call = ServerDuplexStream<WorkerMessage, CoordinatorMessage>;
+
+/** A coordinator that does what the test says. */
+async function openCoordinator(port: number, onSession: (call: Call) => void) {
+  const server = new Server();
+  server.addService(FleetServiceService, { session: onSession });
+  const bound = await new Promise<number>((resolve, reject) => {
+    server.bindAsync(`127.0.0.1:${port}`, ServerCredentials.createInsecure(), (error, taken) =>
+      error ? reject(error) : resolve(taken),
+    );
+  });
+  return { port: bound, close: () => server.forceShutdown() };
+}
+
+function welcome(call: Call): void {
+  const value = { softwareVersion: "test", heartbeatIntervalMs: 20, leaseMs: 1000 };
+  call.write({ message: { $case: "welcome", value } });
+}
+
+describe("FleetSession", function () {
+  this.timeout(20_000);
+  const closing: (() => unknown)[] = [];
+  afterEach(async () => {
+    for (const close of closing.splice(0).reverse()) await close();
+  });
+
+  function open(port: number, options: Partial<FleetSessionOptions> = {}): FleetSession {
+    const session = new FleetSession({
+      coordinator: `127.0.0.1:${port}`,
+      register: {
+        protocolVersion: 1,
+        softwareVersion: "test",
+        workerId: "w1",
+        name: "w1",
+        peerAddress: "127.0.0.1:1",
+        engine: "tfjs:wasm",
+        device: "CPU",
+        threads: 1,
+        joinToken: "",
+      },
+      connectTimeoutMs: 5_000,
+      reconnectTimeoutMs: 10_000,
+      running: () => undefined,
+      onAssignment: () => {},
+      onAbort: () => {},
+      onDismiss: () => {},
+      onLost: () => {},
+      log: openLog({ level: "silent", process: "test" }),
+      ...options,
+    });
+    closing.push(() => session.close());
+    return session;
+  }
+
+  it("registers first, then sends heartbeats", async () => {
+    const cases: (string | undefined)[] = [];
+    const heard = new Promise<void>((resolve) => {
+      void openCoordinator(0, (call) => {
+        welcome(call);
+        call.on("data", ({ message }: WorkerMessage) => {
+          cases.push(message?.$case);
+          if (cases.length === 3) resolve();
+        });
+      }).then(({ port, close }) => {
+        closing.push(close);
+        open(port);
+      });
+    });
+    await heard;
+    assert.deepEqual(cases, ["register", "heartbeat", "heartbeat"]);
+  });
+
+  it("comes back to a coordinator that was restarted, saying what it trains", async () => {
+    const registered: WorkerMessage[] = [];
+    const onSession = (call: Call): void => {
+      call.once("data", (message: WorkerMessage) => {
+        registered.push(message);
+        welcome(call);
+        coordinator.emit("registered");
+      });
+    };
+    const coordinator = new EventEmitter();
+    const running = {
+      experimentId: "e1",
+      stage: "STAGE_PRETRAIN",
+      generation: 4,
+      step: 9,
+    } as const;
+    const first = await openCoordinator(0, onSession);
+    const joined = once(coordinator, "registered");
+    open(first.port, { running: () => running });
+    await joined;
+    first.close();
+
+    const rejoined = once(coordinator, "registered");
+    const second = await openCoordinator(first.port, onSession);
+    closing.push(second.close);
+    await rejoined;
+    const [, again] = registered.map(({ message }) => message);
+    assert.ok(again?.$case === "register");
+    assert.equal(again.value.workerId, "w1");
+    assert.deepEqual({ ...again.value.running }, running);
+  });
+
+  it("keeps a result until the coordinator is back", async () => {
+    const first = await openCoordinator(0, (call) => welcome(call));
+    const session = open(first.port);
+    first.close();
+    const value = { experimentId: "e1", stage: "STAGE_LINEAR", generation: 1, rank: 0 } as const;
+    session.send({ $case: "result", value: { ...value, resultJson: "{}" } });
+
+    const result = await new Promise((resolve, reject) => {
+      openCoordinator(first.port, (call) => {
+        welcome(call);
+        call.on("data", ({ message }: WorkerMessage) => {
+          if (message?.$case === "result") resolve(message.value.resultJson);
+        });
+      }).then((second) => closing.push(second.close), reject);
+    });
+    assert.equal(result, "{}");
+  });
+
+  it("gives up at once when the coordinator refuses it", async () => {
+    const refusal = new FleetError("VERSION_MISMATCH", "the coordinator speaks version 9");
+    const { port, close } = await openCoordinator(0, (call) => {
+      call.emit("error", toServiceError(refusal));
+    });
+    closing.push(close);
+    const error = await new Promise<FleetError>((resolve) => open(port, { onLost: resolve }));
+    assert.equal(error.code, "VERSION_MISMATCH");
+    assert.match(error.message, /version 9/);
+  });
+
+  it("gives up when nobody answers in time", async () => {
+    const { port, close } = await openCoordinator(0, () => {});
+    close();
+    const error = await new Promise<FleetError>((resolve) =>
+      open(port, { connectTimeoutMs: 300, onLost: resolve }),
+    );
+    assert.equal(error.code, "COORDINATOR_UNREACHABLE");
+    assert.ok(error.message.includes(`127.0.0.1:${port}`));
+  });
+});
