@@ -210,6 +210,7 @@ export class Scheduler {
     this.#ledger.take({ experiment, recipeJson });
     const { id, name, recipeName, priority } = experiment;
     this.#log.info({ event: "experiment submitted", experiment: id, name, recipeName, priority });
+    this.#store.requeue(experiment);
     this.#ledger.forgetOldest();
   }
 

@@ -39,6 +39,8 @@ export function fromServiceError(failure: ServiceError, address: string): FleetE
   }
 
   switch (failure.code) {
+    // A server that is shutting down cancels the calls that are open.
+    case status.CANCELLED:
     case status.UNAVAILABLE:
     case status.DEADLINE_EXCEEDED:
       return new FleetError(

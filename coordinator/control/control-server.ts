@@ -10,8 +10,8 @@ import {
 } from "../../proto/gen/coordinator.ts";
 import { KEEPALIVE_OPTIONS } from "../../proto/limits.ts";
 
-/** Calls that do not end by then are cut. */
-const SHUTDOWN_TIMEOUT_MS = 2_000;
+/** Enough for an answer under way. Sessions and watchers never end by themselves: they are cut. */
+const SHUTDOWN_TIMEOUT_MS = 250;
 
 export interface ControlServer {
   /** The port that it listens on, also where 0 was asked for. */

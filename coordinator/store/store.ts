@@ -78,8 +78,8 @@ export class Store {
   }
 
   /**
-   * Starts the queue. For an experiment whose stage was handed over before, `judge` is asked at once;
-   * jobs that are missing, because a crash came between two writes, are queued again.
+   * Starts the queue. Of the experiments that an earlier coordinator left, `judge` is asked at once;
+   * their jobs that are missing, because a crash came between two writes, are queued again.
    */
   async start(judge: Judge, experiments: readonly Experiment[]): Promise<void> {
     for (const experiment of experiments) {
@@ -89,7 +89,8 @@ export class Store {
   }
 
   /**
-   * Adds a new experiment and queues its stages. Durable when it resolves.
+   * Adds a new experiment; durable when it resolves. Its stages are queued with {@link requeue}, once
+   * the judge knows of it.
    *
    * @throws {FleetError} REDIS_UNREACHABLE, and then nothing was added
    */
@@ -102,7 +103,6 @@ export class Store {
         .set(this.#recordKey(id), writeRecord(experiment))
         .zadd(this.#key("experiments"), submittedUnixMs, id)
         .exec();
-      await this.#enqueue(experiment);
     });
   }
 
@@ -236,8 +236,12 @@ export class Store {
   async #reconcile(experiment: Experiment, judge: Judge): Promise<void> {
     const { name } = presentStage(experiment);
     switch (await this.#queue.stateOf(experiment.id, name)) {
+      // Also what no processor has come to yet: a worker may join first, and the highest priority
+      // has to be known by then.
       case "delayed":
       case "active":
+      case "waiting":
+      case "prioritized":
         judge(experiment.id, name);
         return;
       case "waiting-children": {
@@ -245,9 +249,6 @@ export class Store {
         if (before) await this.#queue.wake(experiment.id, before.name);
         return;
       }
-      case "waiting":
-      case "prioritized":
-        return;
     }
     this.#log.warn({ event: "experiment queued again", experiment: experiment.id });
     await this.#enqueue(experiment);

@@ -49,6 +49,11 @@ describe("store", function () {
     }, experiments);
     return asked;
   };
+  const addQueued = async (experiment: Experiment): Promise<void> => {
+    await store.add(experiment, "{}");
+    store.requeue(experiment);
+    await store.flush();
+  };
   const park = (): Verdict => ({ type: "park" });
   const depth = async (state: string): Promise<number> => (await store.queueDepth())[state] ?? 0;
 
@@ -76,7 +81,7 @@ describe("store", function () {
 
     it("is gone when it is forgotten, and its jobs with it", async () => {
       const experiment = newExperiment({ id: "a-1", workers: [1, 1] });
-      await store.add(experiment, "{}");
+      await addQueued(experiment);
       store.forget(experiment);
       await store.flush();
       assert.deepEqual(await store.load(), []);
@@ -98,7 +103,7 @@ describe("store", function () {
     const experiment = newExperiment({ id: "a-1", workers: [2, 1] });
 
     it("hands the first stage over and parks its job, with the next stage behind it", async () => {
-      await store.add(experiment, "{}");
+      await addQueued(experiment);
       const asked = await start(park);
       await until("a parked job", async () => (await depth("delayed")) === 1);
       assert.deepEqual(asked, ["a-1 pretrain"]);
@@ -107,7 +112,7 @@ describe("store", function () {
     });
 
     it("hands the next stage over when the first has ended", async () => {
-      await store.add(experiment, "{}");
+      await addQueued(experiment);
       let ended = "";
       const asked = await start((_, stage) => (stage === ended ? { type: "complete" } : park()));
       await until("pretrain", async () => (await depth("delayed")) === 1);
@@ -124,7 +129,7 @@ describe("store", function () {
     });
 
     it("wakes a job that is only just being parked", async () => {
-      await store.add(experiment, "{}");
+      await addQueued(experiment);
       let isEnded = false;
       await start(() => {
         if (isEnded) return { type: "complete" };
@@ -136,14 +141,14 @@ describe("store", function () {
     });
 
     it("fails the whole flow with a stage, without another try", async () => {
-      await store.add(experiment, "{}");
+      await addQueued(experiment);
       const asked = await start(() => ({ type: "fail", because: "no images" }));
       await until("two failed jobs", async () => (await depth("failed")) === 2);
       assert.deepEqual(asked, ["a-1 pretrain"]);
     });
 
     it("keeps nothing of a cancelled experiment", async () => {
-      await store.add(experiment, "{}");
+      await addQueued(experiment);
       await start(park);
       await until("pretrain", async () => (await depth("delayed")) === 1);
       store.stageEnded({ ...experiment, phase: { status: "cancelled" } }, "pretrain");
@@ -152,7 +157,7 @@ describe("store", function () {
     });
 
     it("queues the remaining stages again when it is asked to", async () => {
-      await store.add(experiment, "{}");
+      await addQueued(experiment);
       let verdict: Verdict = { type: "fail", because: "no images" };
       const asked = await start(() => verdict);
       await until("the failure", async () => (await depth("failed")) === 2);
@@ -169,7 +174,7 @@ describe("store", function () {
         ["normal-1", 0],
         ["high-1", 7],
       ] as const) {
-        await store.add(newExperiment({ id, workers: [1], priority }), "{}");
+        await addQueued(newExperiment({ id, workers: [1], priority }));
       }
       const asked = await start(park);
       await until("three jobs", () => asked.length === 3);
@@ -177,7 +182,7 @@ describe("store", function () {
     });
 
     it("asks about parked stages at once after a restart of the coordinator", async () => {
-      await store.add(experiment, "{}");
+      await addQueued(experiment);
       await start(park);
       await until("the park", async () => (await depth("delayed")) === 1);
       await reopen();
@@ -185,7 +190,7 @@ describe("store", function () {
     });
 
     it("makes up for a promotion that was lost in a crash", async () => {
-      await store.add(experiment, "{}");
+      await addQueued(experiment);
       await start(park);
       await until("the park", async () => (await depth("delayed")) === 1);
       await reopen();
@@ -198,7 +203,7 @@ describe("store", function () {
     });
 
     it("queues an experiment again whose jobs were lost", async () => {
-      await store.add(experiment, "{}");
+      await addQueued(experiment);
       store.stageEnded({ ...experiment, phase: { status: "cancelled" } }, "pretrain");
       await reopen();
       const asked = await start(park, [experiment]);
@@ -208,7 +213,7 @@ describe("store", function () {
 
   it("goes on where it was when Redis comes back from a crash", async () => {
     const experiment = newExperiment({ id: "a-1", workers: [1] });
-    await store.add(experiment, "{}");
+    await addQueued(experiment);
     const asked = await start(park);
     await until("the park", async () => (await depth("delayed")) === 1);
     await store.drawGenerations(5);

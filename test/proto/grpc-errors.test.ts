@@ -26,7 +26,7 @@ describe("error on the wire", () => {
   });
 
   it("means that nobody answers when the call got nowhere", () => {
-    for (const code of [status.UNAVAILABLE, status.DEADLINE_EXCEEDED]) {
+    for (const code of [status.UNAVAILABLE, status.DEADLINE_EXCEEDED, status.CANCELLED]) {
       const error = fromServiceError(failure(code), "10.0.0.1:50051");
       assert.equal(error.code, "COORDINATOR_UNREACHABLE");
       assert.match(error.message, /10\.0\.0\.1:50051/);

@@ -1,0 +1,129 @@
+/** A coordinator in the test's own process, on a real Redis, with workers that the test speaks for. */
+
+import { OperatorClient } from "../../coordinator/cli/operator-client.ts";
+import { type Coordinator, startCoordinator } from "../../coordinator/start-coordinator.ts";
+import type { Experiment, Register } from "../../proto/gen/coordinator.ts";
+import { openLog } from "../../proto/log.ts";
+import { parseRecipe } from "../../proto/recipe.ts";
+import { applyOverrides } from "../../proto/recipe-overrides.ts";
+import { findRecipe } from "../../proto/recipes/registry.ts";
+import { startRedis, type TestRedis } from "../support/processes.ts";
+import { until } from "../support/until.ts";
+import { type FakeWorker, joinFleet } from "./fake-worker.ts";
+
+/** Short, so that a test of a lost worker does not take long; ten heartbeats fit. */
+export const LEASE_MS = 1_000;
+
+let prefixes = 0;
+
+export class CoordinatorRig {
+  coordinator!: Coordinator;
+  operator!: OperatorClient;
+  readonly #redis: TestRedis;
+  readonly #prefix = `rig${prefixes++}`;
+  readonly #joinToken: string;
+  readonly #workers: FakeWorker[] = [];
+
+  private constructor(redis: TestRedis, joinToken: string) {
+    this.#redis = redis;
+    this.#joinToken = joinToken;
+  }
+
+  static async open(redis: TestRedis, joinToken = ""): Promise<CoordinatorRig> {
+    const rig = new CoordinatorRig(redis, joinToken);
+    await rig.start();
+    return rig;
+  }
+
+  get address(): string {
+    return `127.0.0.1:${this.coordinator.grpcPort}`;
+  }
+
+  async start(grpcPort = 0): Promise<void> {
+    this.coordinator = await startCoordinator({
+      host: "127.0.0.1",
+      grpcPort,
+      httpPort: 0,
+      stateDir: "unused",
+      redisUrl: this.#redis.url,
+      redisPrefix: this.#prefix,
+      joinToken: this.#joinToken,
+      log: openLog({ level: "silent", process: "test" }),
+      leaseMs: LEASE_MS,
+    });
+    this.operator = new OperatorClient(this.address);
+  }
+
+  /** Ends the coordinator as SIGTERM does, and starts the next one on the same Redis. */
+  async restart(): Promise<void> {
+    const { grpcPort } = this.coordinator;
+    this.operator.close();
+    await this.coordinator.close({ dismiss: false });
+    await this.start(grpcPort);
+  }
+
+  async join(id: string, register: Partial<Register> = {}): Promise<FakeWorker> {
+    const worker = await joinFleet(this.address, id, register);
+    this.#workers.push(worker);
+    return worker;
+  }
+
+  /** The same number of workers as ids. */
+  async joinAll(...ids: readonly string[]): Promise<FakeWorker[]> {
+    return await Promise.all(ids.map((id) => this.join(id)));
+  }
+
+  /** Submits `demo` with `pretrain` and `linear` workers. */
+  async submit(
+    workers: { readonly pretrain: number; readonly linear: number },
+    options: { readonly priority?: number; readonly name?: string } = {},
+  ): Promise<string> {
+    const settings = Object.entries(workers).map(([stage, count]) => `${stage}.workers=${count}`);
+    const recipe = parseRecipe(applyOverrides(findRecipe("demo"), settings));
+    const { priority = 0, name = "" } = options;
+    return await this.operator.submit({ recipeJson: JSON.stringify(recipe), priority, name });
+  }
+
+  /** Waits until the experiment is as wanted. */
+  async untilExperiment(
+    id: string,
+    what: string,
+    isWanted: (experiment: Experiment) => boolean,
+  ): Promise<Experiment> {
+    let last: Experiment | undefined;
+    try {
+      return await until(`${id} ${what}`, async () => {
+        last = await this.operator.get(id);
+        return isWanted(last) ? last : undefined;
+      });
+    } catch (cause) {
+      throw new Error(`${id} is ${last?.state} (${last?.reason}), not ${what}`, { cause });
+    }
+  }
+
+  async untilState(id: string, state: string): Promise<Experiment> {
+    const wanted = `EXPERIMENT_STATE_${state.toUpperCase()}`;
+    return await this.untilExperiment(id, state, (experiment) => experiment.state === wanted);
+  }
+
+  async close(): Promise<void> {
+    for (const worker of this.#workers) worker.close();
+    this.operator.close();
+    await this.coordinator.close({ dismiss: false });
+  }
+}
+
+/** A suite's Redis, and a fresh coordinator for each of its tests. */
+export function useRig(joinToken = ""): () => CoordinatorRig {
+  let redis: TestRedis;
+  let rig: CoordinatorRig;
+  before(async () => {
+    redis = await startRedis();
+  });
+  after(() => redis.close());
+  beforeEach(async () => {
+    rig = await CoordinatorRig.open(redis, joinToken);
+  });
+  afterEach(() => rig.close());
+  return () => rig;
+}
