@@ -1,0 +1,132 @@
+/** Metrics and health of a coordinator, over real HTTP. */
+
+import assert from "node:assert/strict";
+import { startCoordinator } from "../../coordinator/start-coordinator.ts";
+import { openLog } from "../../proto/log.ts";
+import { SOFTWARE_VERSION } from "../../proto/version.ts";
+import { freePort, startRedis } from "../support/processes.ts";
+import { until } from "../support/until.ts";
+import { useRig } from "./coordinator-rig.ts";
+
+describe("metrics", function () {
+  this.timeout(20_000);
+  const rig = useRig();
+
+  const get = (path: string, init?: RequestInit): Promise<Response> =>
+    fetch(`http://127.0.0.1:${rig().coordinator.httpPort}${path}`, init);
+
+  /** Every `simclr_*` sample as `name{labels}` -> value. */
+  const samples = async (): Promise<Map<string, number>> => {
+    const text = await (await get("/metrics")).text();
+    const lines = text.split("\n").filter((line) => line.startsWith("simclr_"));
+    return new Map(
+      lines.map((line) => {
+        const space = line.lastIndexOf(" ");
+        return [line.slice(0, space), Number(line.slice(space + 1))];
+      }),
+    );
+  };
+
+  it("tell of experiments, workers, the queue and progress, for as long as they last", async () => {
+    const gang = await rig().joinAll("w0", "w1");
+    const id = await rig().submit({ pretrain: 2, linear: 1 });
+    await rig().submit({ pretrain: 9, linear: 1 });
+    await Promise.all(gang.map((worker) => worker.accept()));
+    gang[0]?.progress(12, { epoch: 1.5, loss: 3.25, lr: 0.125, imagesPerSecond: 640, top1: 50.5 });
+    await rig().untilState(id, "running");
+
+    const during = await samples();
+    const ofStage = `{experiment="${id}",stage="pretrain"}`;
+    const expected = {
+      'simclr_experiments{state="running"}': 1,
+      'simclr_experiments{state="waiting"}': 1,
+      'simclr_experiments{state="failed"}': 0,
+      'simclr_workers{state="busy"}': 2,
+      'simclr_workers{state="idle"}': 0,
+      'simclr_queue_jobs{state="delayed"}': 2,
+      'simclr_queue_jobs{state="waiting-children"}': 2,
+      [`simclr_stage_loss${ofStage}`]: 3.25,
+      [`simclr_stage_learning_rate${ofStage}`]: 0.125,
+      [`simclr_stage_images_per_second${ofStage}`]: 640,
+      [`simclr_stage_epoch${ofStage}`]: 1.5,
+      [`simclr_stage_step${ofStage}`]: 12,
+      [`simclr_stage_steps${ofStage}`]: 100,
+      [`simclr_stage_top1_percent${ofStage}`]: 50.5,
+      [`simclr_experiment_restarts_total{experiment="${id}"}`]: 0,
+      [`simclr_build_info{version="${SOFTWARE_VERSION}",protocol="1",node="${process.version}"}`]: 1,
+    };
+    for (const [name, value] of Object.entries(expected))
+      assert.equal(during.get(name), value, name);
+    const age = during.get('simclr_worker_heartbeat_age_seconds{worker="w1"}');
+    assert.ok(age !== undefined && age >= 0 && age < 5, `heartbeat age ${age}`);
+
+    gang[1]?.close();
+    await gang[0]?.obey(0);
+    await until(
+      "w1 to be lost",
+      async () => (await samples()).get('simclr_workers{state="lost"}') === 1,
+    );
+    await rig().operator.cancel(id);
+    const after = await samples();
+    const gone = [...after.keys()].filter((name) => name.includes(id) || name.includes('"w1"'));
+    assert.deepEqual(gone, []);
+    assert.equal(after.get('simclr_experiments{state="cancelled"}'), 1);
+  });
+
+  it("count the restarts of an experiment that is not done", async () => {
+    const worker = await rig().join("w0");
+    const id = await rig().submit({ pretrain: 1, linear: 1 });
+    await worker.accept();
+    worker.leave(0);
+    await worker.accept();
+    const name = `simclr_experiment_restarts_total{experiment="${id}"}`;
+    assert.equal((await samples()).get(name), 1);
+  });
+
+  it("come in the format of Prometheus, with help for each", async () => {
+    const response = await get("/metrics");
+    assert.match(response.headers.get("content-type") ?? "", /^text\/plain; version=0\.0\.4/);
+    const text = await response.text();
+    assert.match(text, /^# HELP simclr_stage_loss \w/m);
+    assert.match(text, /^nodejs_eventloop_lag_seconds /m);
+  });
+
+  it("stand beside health checks, and nothing else", async () => {
+    assert.equal((await get("/healthz")).status, 200);
+    assert.equal((await get("/readyz")).status, 200);
+    assert.equal((await get("/")).status, 404);
+    assert.equal((await get("/metrics", { method: "POST" })).status, 405);
+  });
+});
+
+describe("readiness", function () {
+  this.timeout(20_000);
+
+  it("is gone while Redis is away, though the process is healthy", async () => {
+    const redis = await startRedis();
+    const coordinator = await startCoordinator({
+      host: "127.0.0.1",
+      grpcPort: 0,
+      httpPort: await freePort(),
+      stateDir: "unused",
+      redisUrl: redis.url,
+      redisPrefix: "ready",
+      joinToken: "",
+      log: openLog({ level: "silent", process: "test" }),
+    });
+    const get = (path: string): Promise<Response> =>
+      fetch(`http://127.0.0.1:${coordinator.httpPort}${path}`);
+
+    await redis.crash();
+    const response = await get("/readyz");
+    assert.equal(response.status, 503);
+    assert.equal(await response.text(), "Redis does not answer\n");
+    assert.equal((await get("/healthz")).status, 200);
+    assert.equal((await get("/metrics")).status, 200);
+
+    await redis.restart();
+    await until("readiness", async () => (await get("/readyz")).status === 200);
+    await coordinator.close({ dismiss: false });
+    await redis.close();
+  });
+});
