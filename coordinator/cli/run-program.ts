@@ -3,6 +3,7 @@
 import { Command, CommanderError } from "commander";
 import { ERROR_SPECS } from "../../proto/errors.ts";
 import { SOFTWARE_VERSION } from "../../proto/version.ts";
+import { registerDemo } from "../demo/demo.ts";
 import { type CliContext, type RegisterCommand, reportError } from "./cli-context.ts";
 import { registerCancel, registerList, registerRetry, registerShow } from "./experiments.ts";
 import { registerRecipes } from "./recipes.ts";
@@ -12,6 +13,7 @@ import { registerWatch } from "./watch.ts";
 import { registerWorkers } from "./workers.ts";
 
 const COMMANDS: readonly RegisterCommand[] = [
+  registerDemo,
   registerStart,
   registerSubmit,
   registerList,

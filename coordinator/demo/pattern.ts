@@ -3,7 +3,8 @@
  *
  * A pattern is a function from a point of the plane to ink or no ink, one motif per unit square.
  * Colours, turn, size, place, light and grain are drawn for every image anew, so no single pixel and
- * no histogram of colours tells the classes apart; the form does.
+ * no histogram of colours tells the classes apart; the form does. All but the colours vary little: a
+ * few hundred steps must be enough to learn what matters.
  */
 
 import type { Chance } from "./chance.ts";
@@ -34,14 +35,17 @@ type Rgb = readonly [number, number, number];
 /** Each pixel is the mean of so many by so many points. */
 const SAMPLES = 3;
 /** Of ink and paper, summed over the channels: fainter images would be noise to people, too. */
-const CONTRAST_MIN = 140;
+const CONTRAST_MIN = 360;
+
+/** Radians to either side. */
+const TURN_MAX = 0.12;
 
 /** Draws one image of the class, RGB, row-major, `size` x `size` x 3. */
 export function drawPattern(name: PatternName, size: number, chance: Chance): Uint8Array {
   const ink = coverage(PATTERNS[name], size, chance);
   const [paper, pen] = drawColours(chance);
   const light = drawLight(size, chance);
-  const grain = chance.uniform(2, 14);
+  const grain = chance.uniform(2, 3);
 
   const pixels = new Uint8Array(size * size * 3);
   for (let i = 0; i < size * size; i++) {
@@ -56,8 +60,8 @@ export function drawPattern(name: PatternName, size: number, chance: Chance): Ui
 
 /** Share of each pixel under ink, the pattern turned, scaled and shifted at random. */
 function coverage(pattern: Pattern, size: number, chance: Chance): Float32Array {
-  const angle = chance.uniform(0, 2 * Math.PI);
-  const pitch = size * chance.uniform(0.2, 0.42);
+  const angle = chance.uniform(-TURN_MAX, TURN_MAX);
+  const pitch = size * chance.uniform(0.24, 0.34);
   const [shiftU, shiftV] = [chance.uniform(0, 1), chance.uniform(0, 1)];
   const [cos, sin] = [Math.cos(angle) / pitch, Math.sin(angle) / pitch];
 
@@ -87,7 +91,7 @@ function drawColours(chance: Chance): readonly [Rgb, Rgb] {
 /** A slope of brightness across the image, from a random side. */
 function drawLight(size: number, chance: Chance): Float32Array {
   const angle = chance.uniform(0, 2 * Math.PI);
-  const strength = chance.uniform(0, 0.35);
+  const strength = chance.uniform(0, 0.1);
   return Float32Array.from({ length: size * size }, (_, i) => {
     const [x, y] = [(i % size) / size - 0.5, Math.floor(i / size) / size - 0.5];
     return 1 + strength * 2 * (x * Math.cos(angle) + y * Math.sin(angle));

@@ -1,0 +1,43 @@
+/** `coordinator demo` */
+
+import { type Command, InvalidArgumentError } from "commander";
+import { type CliContext, runCommand } from "../cli/cli-context.ts";
+import { collect } from "../cli/submit.ts";
+
+export interface DemoOptions {
+  readonly dir?: string;
+  readonly seed: number;
+  readonly engine: string;
+  readonly set: readonly string[];
+  readonly keep: boolean;
+  readonly json: boolean;
+  readonly logLevel: string;
+}
+
+export function registerDemo(program: Command, context: CliContext): void {
+  program
+    .command("demo")
+    .description(
+      "a cluster on this machine: generates images, pre-trains, and compares the result with a " +
+        "random backbone; stops everything it started",
+    )
+    .option("--dir <dir>", "folder for the results, new or empty (default: work_dirs/demo-TIME)")
+    .option("--seed <n>", "of the images and of the training", wholeNumber, 0)
+    .option("--engine <name>", "what the workers compute with, as in `worker start`", "auto")
+    .option("--set <path=value>", "override a value of the demo recipe", collect, [])
+    .option("--keep", "keep images and checkpoints as well", false)
+    .option("--json", "print the figures as JSON, and nothing else", false)
+    .option("--log-level <level>", "debug adds stack traces to errors", "info")
+    .action((options: DemoOptions) =>
+      runCommand(context, options.logLevel, async () => {
+        // Charts and image codecs take a moment to load; the other commands have no use for them.
+        const { runDemo } = await import("./run-demo.ts");
+        await runDemo(options, context);
+      }),
+    );
+}
+
+function wholeNumber(text: string): number {
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("It is a whole number.");
+}
