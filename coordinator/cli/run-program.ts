@@ -50,6 +50,8 @@ function configure(command: Command, { stdout, stderr }: CliContext): void {
   command.exitOverride().configureOutput({
     writeOut: (text) => stdout.write(text),
     writeErr: (text) => stderr.write(text),
+    // One line for an error, also where Commander adds what was probably meant.
+    outputError: (text, write) => write(`${text.trim().replaceAll(/\s*\n\s*/g, " ")}\n`),
   });
 }
 
