@@ -1,9 +1,11 @@
 /**
  * The scheduler: one loop over a closed set of events. It holds what is known of experiments and
- * workers, asks the pure rules (experiment/, member/, gang/) what follows from an event, and carries
- * that out. It never waits: Redis is written behind, and workers are told without an answer.
+ * workers, asks the pure rules (experiment/, member/, gang/) what follows from an event, and
+ * carries that out. It never waits: Redis is written behind, and workers are told without an
+ * answer.
  *
- * All of it runs on one thread and each event is handled to its end, so that there are no races here.
+ * All of it runs on one thread and each event is handled to its end, so that there are no races
+ * here.
  */
 
 import { LEASE_MS } from "../proto/limits.ts";
@@ -24,7 +26,9 @@ import type { Verdict } from "./store/stage-queue.ts";
 import type { Store, StoredExperiment } from "./store/store.ts";
 
 const TICK_MS = 250;
-/** Workers look for a restarted coordinator every 2 s at the latest, and have to start a channel. */
+/**
+ * Workers look for a restarted coordinator every 2 s at the latest, and have to start a channel.
+ */
 const ADOPTION_LEASES = 3;
 /** A step of a large model on a slow machine, and a checkpoint, have to fit. */
 const STOP_TIMEOUT_MS = 180_000;
@@ -86,8 +90,8 @@ export class Scheduler {
   }
 
   /**
-   * Takes over what an earlier coordinator has left. Gangs that were training are expected back: each
-   * member has a few leases to join again with its generation in hand.
+   * Takes over what an earlier coordinator has left. Gangs that were training are expected back:
+   * each member has a few leases to join again with its generation in hand.
    */
   restore(stored: readonly StoredExperiment[]): void {
     for (const one of stored) {

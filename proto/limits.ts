@@ -8,15 +8,17 @@ export const HEARTBEAT_INTERVAL_MS = 1_000;
 /** Without a heartbeat for this long a worker is lost: four in a row may go missing. */
 export const LEASE_MS = 5 * HEARTBEAT_INTERVAL_MS;
 
-/** A gang's members must have found one another within this time; loading an engine is part of it. */
+/**
+ * A gang's members must have found one another within this time; loading an engine is part of it.
+ */
 export const FORMATION_TIMEOUT_MS = 120_000;
 
 /** A message that cannot be sent or read within this time counts as lost. */
 export const CALL_TIMEOUT_MS = 10_000;
 
 /**
- * grpc-js sends no keepalive by default, and then never notices a peer that was stopped or unplugged;
- * with these it does within 3 s. For clients and servers alike.
+ * grpc-js sends no keepalive by default, and then never notices a peer that was stopped or
+ * unplugged; with these it does within 3 s. For clients and servers alike.
  */
 export const KEEPALIVE_OPTIONS = {
   "grpc.keepalive_time_ms": 2_000,
@@ -24,7 +26,9 @@ export const KEEPALIVE_OPTIONS = {
   "grpc.keepalive_permit_without_calls": 1,
 } as const;
 
-/** For every client of the coordinator: a restarted one is found again within 2 s, not within 120. */
+/**
+ * For every client of the coordinator: a restarted one is found again within 2 s, not within 120.
+ */
 export const CLIENT_OPTIONS = {
   ...KEEPALIVE_OPTIONS,
   "grpc.initial_reconnect_backoff_ms": 250,

@@ -7,8 +7,8 @@ import { didYouMean, RECIPE_KEYS } from "./recipe.ts";
 /**
  * Applies `settings` of the form `path.to.key=VALUE` to a recipe that was not checked yet.
  *
- * VALUE is YAML: `2.4`, `true`, `[0.2, 1]`, `{type: sgd, lr: 0.1}`. A map or a list replaces the old
- * one as a whole. The values themselves are checked afterwards, by parseRecipe.
+ * VALUE is YAML: `2.4`, `true`, `[0.2, 1]`, `{type: sgd, lr: 0.1}`. A map or a list replaces the
+ * old one as a whole. The values themselves are checked afterwards, by parseRecipe.
  *
  * @throws {FleetError} RECIPE_INVALID on an unknown path or a value that is not YAML
  */

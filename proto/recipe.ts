@@ -189,7 +189,7 @@ const linearSchema = z
     error: "must be less than epochs",
   });
 
-export const recipeSchema = z
+const recipeSchema = z
   .strictObject({
     name: z.string().regex(/^[A-Za-z0-9_.-]+$/, "must be made of letters, digits, _ . -"),
     description: z.string().default(""),
@@ -237,8 +237,7 @@ export type Recipe = z.output<typeof recipeSchema>;
 export type RecipeInput = z.input<typeof recipeSchema>;
 export type ModelRecipe = Recipe["model"];
 export type DataRecipe = Recipe["data"];
-export type SplitRecipe = DataRecipe["train"];
-export type PretrainRecipe = Recipe["pretrain"];
+type PretrainRecipe = Recipe["pretrain"];
 export type LinearRecipe = Recipe["linear"];
 export type OptimizerRecipe = PretrainRecipe["optimizer"];
 export type ScheduleRecipe = PretrainRecipe["schedule"];

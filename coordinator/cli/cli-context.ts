@@ -1,4 +1,6 @@
-/** What a command may touch of its process: main.ts hands it over, so that no command reaches out. */
+/**
+ * What a command may touch of its process: main.ts hands it over, so that no command reaches out.
+ */
 
 import type { Command } from "commander";
 import { FleetError } from "../../proto/errors.ts";

@@ -17,7 +17,9 @@ export function formatProgress(view: ExperimentView, progress: ProgressView): st
   return `${view.id} ${progress.stage} ${figures(progress).join("  ")}`;
 }
 
-/** One report of progress as a bar that fits into `columns`; figures that do not fit are left out. */
+/**
+ * One report of progress as a bar that fits into `columns`; figures that do not fit are left out.
+ */
 export function formatBar(view: ExperimentView, progress: ProgressView, columns: number): string {
   const share = progress.stepsTotal > 0 ? Math.min(1, progress.step / progress.stepsTotal) : 0;
   const percent = `${String(Math.floor(share * 100)).padStart(3)}%`;

@@ -1,4 +1,6 @@
-/** `coordinator recipes`: the built-in recipes, and what a recipe comes to. Needs no coordinator. */
+/**
+ * `coordinator recipes`: the built-in recipes, and what a recipe comes to. Needs no coordinator.
+ */
 
 import type { Command } from "commander";
 import { describeModel } from "../../proto/model/describe-model.ts";
@@ -56,10 +58,10 @@ function printRecipe(context: CliContext, { json }: RecipesOptions, recipe: Reci
     printJson(context, { recipe, models });
     return;
   }
-  const comments = models.map(
-    ({ stage, parameters, flops }) =>
-      `# ${stage} model: ${formatCount(parameters)} parameters, ${formatCount(flops)} FLOPs an image\n`,
-  );
+  const comments = models.map(({ stage, parameters, flops }) => {
+    const size = `${formatCount(parameters)} parameters, ${formatCount(flops)} FLOPs an image`;
+    return `# ${stage} model: ${size}\n`;
+  });
   context.stdout.write(`${comments.join("")}${formatRecipeYaml(recipe)}`);
 }
 

@@ -1,6 +1,7 @@
 /**
  * What workers say, checked and turned into our own types. Nothing that a worker sends is believed
- * before it has passed here; what it says about experiments is checked against its membership later.
+ * before it has passed here; what it says about experiments is checked against its membership
+ * later.
  */
 
 import { z } from "zod";
@@ -182,7 +183,9 @@ function parseProgress(progress: Progress): StageProgress {
   };
 }
 
-/** A result that is no JSON object is dropped, not refused: the stage has come to its end with it. */
+/**
+ * A result that is no JSON object is dropped, not refused: the stage has come to its end with it.
+ */
 function parseResult(json: string): string | undefined {
   if (json === "" || json.length > RESULT_LENGTH_MAX) return undefined;
   try {

@@ -1,4 +1,6 @@
-/** Decides which waiting experiments start now, with which workers, and why the others wait. Pure. */
+/**
+ * Decides which waiting experiments start now, with which workers, and why the others wait. Pure.
+ */
 
 /** An experiment that could start. */
 export interface GangRequest {

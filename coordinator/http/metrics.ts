@@ -1,6 +1,6 @@
 /**
- * Prometheus metrics of the coordinator. Everything is read from the scheduler when it is asked for,
- * so that the series of workers that left and of experiments that ended go with them.
+ * Prometheus metrics of the coordinator. Everything is read from the scheduler when it is asked
+ * for, so that the series of workers that left and of experiments that ended go with them.
  */
 
 import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";

@@ -9,9 +9,9 @@
  *               v                | lease expired
  *             lost <-------------+
  *
- * A heartbeat extends the lease. A busy worker whose connection broke keeps its lease, since it goes
- * on training: it has until the lease ends to come back. An idle one has nothing to come back to.
- * Lost is final; a worker that was lost and is heard of again joins anew.
+ * A heartbeat extends the lease. A busy worker whose connection broke keeps its lease, since it
+ * goes on training: it has until the lease ends to come back. An idle one has nothing to come back
+ * to. Lost is final; a worker that was lost and is heard of again joins anew.
  *
  * Pure: no clock, no I/O. `now` is a reading of a monotonic clock in ms.
  */
@@ -78,7 +78,7 @@ export type MemberEvent =
   | { readonly type: "evicted"; readonly because: string }
   | { readonly type: "tick" };
 
-export type MemberEffect =
+type MemberEffect =
   /** The worker is gone, and with it whatever it had of this generation. */
   { readonly type: "left"; readonly assignment: Assignment; readonly because: string };
 

@@ -74,7 +74,7 @@ const baseOptions = {
 };
 
 /** HOST:PORT/DB of a Redis URL, without user and password. */
-export function redactUrl(url: string): string {
+function redactUrl(url: string): string {
   const parsed = URL.canParse(url) ? new URL(url) : undefined;
   if (!parsed) return url.includes("@") ? "the given address" : url;
   return `${parsed.host || "127.0.0.1"}${parsed.pathname === "/" ? "" : parsed.pathname}`;

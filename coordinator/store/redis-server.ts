@@ -91,7 +91,9 @@ function spawnServer(folder: string, port: number, password: string): ChildProce
   return child;
 }
 
-/** Resolves when the server answers; an early exit or a missing binary is an error with its words. */
+/**
+ * Resolves when the server answers; an early exit or a missing binary is an error with its words.
+ */
 async function ready(child: ChildProcess, url: string): Promise<void> {
   let output = "";
   child.stdout?.on("data", (text: Buffer) => {

@@ -1,6 +1,6 @@
 /**
- * What survives the coordinator: experiments, their recipes, their jobs in the queue, and the counter
- * that generations are drawn from. All of it lies in Redis under one prefix:
+ * What survives the coordinator: experiments, their recipes, their jobs in the queue, and the
+ * counter that generations are drawn from. All of it lies in Redis under one prefix:
  *
  *   PREFIX:generation          the fencing counter, INCR only
  *   PREFIX:experiments         sorted set of ids by the time of submission
@@ -78,8 +78,8 @@ export class Store {
   }
 
   /**
-   * Starts the queue. Of the experiments that an earlier coordinator left, `judge` is asked at once;
-   * their jobs that are missing, because a crash came between two writes, are queued again.
+   * Starts the queue. Of the experiments that an earlier coordinator left, `judge` is asked at
+   * once; their jobs that are missing, because a crash came between two writes, are queued again.
    */
   async start(judge: Judge, experiments: readonly Experiment[]): Promise<void> {
     for (const experiment of experiments) {
@@ -89,8 +89,8 @@ export class Store {
   }
 
   /**
-   * Adds a new experiment; durable when it resolves. Its stages are queued with {@link requeue}, once
-   * the judge knows of it.
+   * Adds a new experiment; durable when it resolves. Its stages are queued with {@link requeue},
+   * once the judge knows of it.
    *
    * @throws {FleetError} REDIS_UNREACHABLE, and then nothing was added
    */

@@ -50,8 +50,8 @@ export function larsPretraining(setting: LarsPretraining): RecipeInput["pretrain
 }
 
 /**
- * resnet50_8xb512-linear-coslr-90e_in1k: a linear classifier on the frozen backbone. LARS adapts the
- * classifier's bias too: mmpretrain's configuration excludes nothing here.
+ * resnet50_8xb512-linear-coslr-90e_in1k: a linear classifier on the frozen backbone. LARS adapts
+ * the classifier's bias too: mmpretrain's configuration excludes nothing here.
  */
 export const linearResnet50In1k: RecipeInput["linear"] = {
   name: "resnet50_8xb512-linear-coslr-90e_in1k",

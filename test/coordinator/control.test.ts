@@ -78,7 +78,7 @@ describe("coordinator", function () {
     }
   });
 
-  it("fails with the root cause when a rank meets a fatal error, and frees the others", async () => {
+  it("fails with the root cause when a rank meets a fatal error, and frees its peers", async () => {
     const { id, gang } = await training();
     gang[1]?.fail(1, "LOSS_NOT_FINITE", "loss is NaN at step 2");
     gang[1]?.leave(1);

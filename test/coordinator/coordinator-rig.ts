@@ -1,4 +1,6 @@
-/** A coordinator in the test's own process, on a real Redis, with workers that the test speaks for. */
+/**
+ * A coordinator in the test's own process, on a real Redis, with workers that the test speaks for.
+ */
 
 import { OperatorClient } from "../../coordinator/cli/operator-client.ts";
 import { type Coordinator, startCoordinator } from "../../coordinator/start-coordinator.ts";
@@ -12,7 +14,7 @@ import { until } from "../support/until.ts";
 import { type FakeWorker, joinFleet } from "./fake-worker.ts";
 
 /** Short, so that a test of a lost worker does not take long; ten heartbeats fit. */
-export const LEASE_MS = 1_000;
+const LEASE_MS = 1_000;
 
 let prefixes = 0;
 

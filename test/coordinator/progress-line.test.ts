@@ -42,8 +42,9 @@ describe("progress bar", () => {
   it("shows how far a stage is, and its figures", () => {
     assert.equal(
       formatBar(view, progress, 200),
-      "linear [########----------------------]  25%  epoch 2.50/10  step 50/200  loss 1.235  " +
-        "top-1 61.25 %  ETA 1h02m  1235 images/s  lr 1.000e-4  top-5 90.00 %  12,345 images skipped",
+      "linear [########----------------------]  25%  epoch 2.50/10  step 50/200  " +
+        "loss 1.235  top-1 61.25 %  ETA 1h02m  1235 images/s  lr 1.000e-4  " +
+        "top-5 90.00 %  12,345 images skipped",
     );
   });
 

@@ -42,7 +42,9 @@ export interface StartOptions {
   readonly cwd?: string;
 }
 
-/** Starts `node` with these arguments. The environment is the test's, less what would steer ours. */
+/**
+ * Starts `node` with these arguments. The environment is the test's, less what would steer ours.
+ */
 export function startNode(args: readonly string[], options: StartOptions = {}): TestProcess {
   return startProcess(process.execPath, args, options);
 }
