@@ -38,9 +38,15 @@ export async function watchExperiment(
 ): Promise<void> {
   const show = json ? jsonLines(context) : context.stdout.isTTY ? bar(context) : lines(context);
   let last: ExperimentView | undefined;
-  for await (const view of follow(client, id)) {
-    show(view);
-    last = view;
+  try {
+    for await (const view of follow(client, id)) {
+      show(view);
+      last = view;
+    }
+  } catch (thrown) {
+    // The message that follows must not stand behind the bar.
+    if (last && context.stdout.isTTY && !json) context.stdout.write("\n");
+    throw thrown;
   }
   if (last?.state === "failed") {
     throw new FleetError("EXPERIMENT_FAILED", `${id} failed: ${last.reason}`);

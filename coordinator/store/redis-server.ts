@@ -6,7 +6,8 @@
  * Ctrl-C in a terminal reaches the coordinator alone, which closes Redis last.
  *
  * A lock file beside the data says where the server listens: two servers must never write to one
- * folder. After a crash of the coordinator its server still runs; the next start ends it first.
+ * folder. After a crash of the coordinator its server still runs; the next start ends it first. A
+ * server that ends by itself, killed for memory perhaps, is started again on the same files.
  */
 
 import { type ChildProcess, spawn } from "node:child_process";
@@ -23,6 +24,8 @@ import type { Log } from "../../proto/log.ts";
 /** A large append-only file takes a while to load. */
 const START_TIMEOUT_MS = 30_000;
 const STOP_TIMEOUT_MS = 10_000;
+/** A server that was killed is started again after this pause. */
+const RESPAWN_PAUSE_MS = 1_000;
 /** Another process may take the free port before Redis does. */
 const PORT_ATTEMPTS = 3;
 
@@ -53,12 +56,18 @@ export async function startRedisServer(folder: string, log: Log): Promise<RedisS
     const port = await freePort();
     const password = randomBytes(16).toString("hex");
     const url = `redis://:${password}@127.0.0.1:${port}/0`;
-    const child = spawnServer(folder, port, password);
+    const spawnHere = (): ChildProcess => spawnServer(folder, port, password);
+    const child = spawnHere();
     try {
       await ready(child, url);
       await writeLock(folder, { coordinatorPid: process.pid, url });
       log.info({ event: "redis started", folder, port, pid: child.pid });
-      return toServer(child, url, folder, log);
+      const processes = supervise(child, spawnHere, log);
+      const stop = async (): Promise<void> => {
+        await processes.stop();
+        await rm(lockPath(folder), { force: true });
+      };
+      return { url, stop, kill: processes.kill };
     } catch (thrown) {
       child.kill("SIGKILL");
       const error = FleetError.from(thrown);
@@ -154,26 +163,43 @@ function spawnProblem(cause: NodeJS.ErrnoException): FleetError {
   return new FleetError("REDIS_UNREACHABLE", message, {}, cause);
 }
 
-function toServer(child: ChildProcess, url: string, folder: string, log: Log): RedisServer {
+/** Keeps a server running from `first` on, until it is stopped. */
+function supervise(
+  first: ChildProcess,
+  spawnNext: () => ChildProcess,
+  log: Log,
+): Pick<RedisServer, "stop" | "kill"> {
+  let child = first;
   let isStopping = false;
-  child.once("exit", (code, signal) => {
-    if (isStopping) return;
-    log.error({ event: "redis ended by itself", code, signal });
-  });
+  let respawn: NodeJS.Timeout | undefined;
+
+  const watch = (): void => {
+    child.once("exit", (code, signal) => {
+      if (isStopping) return;
+      log.error({ event: "redis ended by itself", code, signal, restartsInMs: RESPAWN_PAUSE_MS });
+      respawn = setTimeout(() => {
+        child = spawnNext();
+        child.on("error", (error) => log.error({ event: "redis not started", error }));
+        child.stdout?.resume();
+        child.stderr?.resume();
+        watch();
+      }, RESPAWN_PAUSE_MS);
+    });
+  };
+  watch();
   return {
-    url,
     stop: async () => {
       isStopping = true;
-      if (child.exitCode === null && child.signalCode === null) {
-        const exited = once(child, "exit");
-        const last = setTimeout(() => child.kill("SIGKILL"), STOP_TIMEOUT_MS);
-        child.kill("SIGTERM");
-        await exited;
-        clearTimeout(last);
-      }
-      await rm(lockPath(folder), { force: true });
+      clearTimeout(respawn);
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      const exited = once(child, "exit");
+      const last = setTimeout(() => child.kill("SIGKILL"), STOP_TIMEOUT_MS);
+      child.kill("SIGTERM");
+      await exited;
+      clearTimeout(last);
     },
     kill: () => {
+      isStopping = true;
       child.kill("SIGTERM");
     },
   };

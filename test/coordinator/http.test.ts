@@ -34,6 +34,8 @@ describe("metrics", function () {
     await Promise.all(gang.map((worker) => worker.accept()));
     gang[0]?.progress(12, { epoch: 1.5, loss: 3.25, lr: 0.125, imagesPerSecond: 640, top1: 50.5 });
     await rig().untilState(id, "running");
+    const parked = 'simclr_queue_jobs{state="delayed"}';
+    await until("both to be handed over", async () => (await samples()).get(parked) === 2);
 
     const during = await samples();
     const build = `version="${SOFTWARE_VERSION}",protocol="1",node="${process.version}"`;
@@ -44,7 +46,6 @@ describe("metrics", function () {
       'simclr_experiments{state="failed"}': 0,
       'simclr_workers{state="busy"}': 2,
       'simclr_workers{state="idle"}': 0,
-      'simclr_queue_jobs{state="delayed"}': 2,
       'simclr_queue_jobs{state="waiting-children"}': 2,
       [`simclr_stage_loss${ofStage}`]: 3.25,
       [`simclr_stage_learning_rate${ofStage}`]: 0.125,

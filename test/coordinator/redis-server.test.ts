@@ -3,10 +3,12 @@
 import assert from "node:assert/strict";
 import { chmod, writeFile } from "node:fs/promises";
 import path from "node:path";
+import { Redis } from "ioredis";
 import { startRedisServer } from "../../coordinator/store/redis-server.ts";
 import { openStore } from "../../coordinator/store/store.ts";
 import { openLog } from "../../proto/log.ts";
 import { tempDir } from "../support/processes.ts";
+import { until } from "../support/until.ts";
 import { newExperiment } from "./experiments.ts";
 
 const log = openLog({ level: "silent", process: "test" });
@@ -76,6 +78,23 @@ describe("own redis-server", function () {
     const again = await open(server.url);
     assert.equal((await again.load()).length, 1);
     await again.close();
+    await server.stop();
+  });
+
+  it("is started again when it was killed, with everything that it had", async () => {
+    const server = await startRedisServer(dir, log);
+    const store = await open(server.url);
+    await store.add(experiment, "{}");
+    const client = new Redis(server.url, { maxRetriesPerRequest: null });
+    client.on("error", () => {});
+    const pidOf = async () => Number(/^process_id:(\d+)/m.exec(await client.info("server"))?.[1]);
+    const killed = await pidOf();
+    process.kill(killed, "SIGKILL");
+    await until("the next server", async () => (await pidOf()) !== killed);
+    await until("the store", () => store.isReachable());
+    assert.equal((await store.load()).length, 1);
+    client.disconnect();
+    await store.close();
     await server.stop();
   });
 

@@ -31,11 +31,17 @@ describe("recipe", () => {
     it("an optimizer is unknown", () =>
       refuses(["pretrain.optimizer={type: adam, lr: 1}"], /pretrain\.optimizer\.type: /));
     it("warm-up is as long as training", () =>
-      refuses(["pretrain.schedule.warmupEpochs=10"], /warmupEpochs: must be less than epochs/));
+      refuses(
+        ["pretrain.epochs=10", "pretrain.schedule.warmupEpochs=10"],
+        /warmupEpochs: must be less than epochs/,
+      ));
     it("a crop's range is upside down", () =>
       refuses(["linear.crop.scale=[1, 0.1]"], /linear\.crop\.scale: must be \[low, high\]/));
     it("the centre crop is larger than the image", () =>
-      refuses(["data.imageSize=64"], /linear\.validation\.resizeEdge: must not be less/));
+      refuses(
+        ["data.imageSize=64", "linear.validation.resizeEdge=63"],
+        /linear\.validation\.resizeEdge: must not be less/,
+      ));
     it("linear evaluation has no backbone to start from", () =>
       refuses(["stages=[linear]"], /linear\.init: cannot be "pretrain"/));
     it("linear evaluation comes first", () =>
