@@ -13,7 +13,7 @@ import {
   step,
   type WorkerFacts,
 } from "./member/member.ts";
-import type { CoordinatorSays, Session } from "./scheduler-events.ts";
+import type { CoordinatorSays, Running, Session } from "./scheduler-events.ts";
 
 /** People see a lost worker in the list for this long. */
 const LOST_KEPT_MS = 600_000;
@@ -68,12 +68,18 @@ export class Roster {
     });
   }
 
-  /** A new worker, or a known one over a new connection. `assignment` is what it holds. */
-  join(facts: WorkerFacts, session: Session, assignment: Assignment | undefined): void {
+  /** A new worker, or a known one over a new connection, with what it says to hold. */
+  join(facts: WorkerFacts, session: Session, running: Running | undefined): void {
     this.connect(facts.id, session);
-    const idle = idleMember(facts, this.#leaseMs, this.#now());
-    const member = assignment ? busyMember(facts, assignment, this.#leaseMs, this.#now()) : idle;
-    this.#members.set(facts.id, member);
+    const now = this.#now();
+    if (running) {
+      // Without a rank: only a generation that the coordinator gave out to it has one.
+      const { experimentId, stage, generation } = running;
+      const assignment: Assignment = { experimentId, stage, generation };
+      this.#members.set(facts.id, busyMember(facts, assignment, this.#leaseMs, now));
+    } else {
+      this.#members.set(facts.id, idleMember(facts, this.#leaseMs, now));
+    }
     this.apply(facts.id, { type: "joined", facts });
   }
 

@@ -230,7 +230,7 @@ export class Scheduler {
     } else {
       // What it held it does not hold any more.
       if (known?.status === "busy") this.#left(worker, known.assignment, "it started anew");
-      this.#roster.join(facts, session, running && toAssignment(running));
+      this.#roster.join(facts, session, running);
     }
     if (running) this.#abortIfStale(worker, running);
   }
@@ -395,8 +395,4 @@ export class Scheduler {
         return;
     }
   }
-}
-
-function toAssignment({ experimentId, stage, generation }: Running): Assignment {
-  return { experimentId, stage, generation };
 }
