@@ -16,11 +16,8 @@ import { ERROR_SPECS, type ErrorCode, FleetError } from "../../proto/errors.ts";
 const STOP_TIMEOUT_MS = 5_000;
 
 export interface Child {
-  /** For people, and of its log file. */
-  readonly name: string;
-  readonly pid: number;
-  /** First line that it writes to standard output. Rejects when it ends before that. */
-  readonly firstLine: Promise<string>;
+  /** First line that it writes to standard output. Rejects when a child ends before that. */
+  firstLine(): Promise<string>;
 }
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -49,7 +46,12 @@ export class ChildProcesses {
     this.failed.catch(() => {});
   }
 
-  /** Starts a script under this Node.js. @throws {FleetError} GENERATION_ABORTED after stop() */
+  /**
+   * Starts a script under this Node.js.
+   *
+   * @param name for people, and of its log file
+   * @throws {FleetError} GENERATION_ABORTED after stop()
+   */
   start(
     name: string,
     commandLine: readonly string[],
@@ -67,7 +69,8 @@ export class ChildProcesses {
       this.#fail(new FleetError("UNEXPECTED", `cannot start the ${name}`, {}, cause)),
     );
     child.once("exit", (status, signal) => void this.#onExit(name, status, signal));
-    return { name, pid: child.pid ?? 0, firstLine: this.#firstLine(child) };
+    const line = firstLine(child);
+    return { firstLine: () => Promise.race([line, this.failed]) };
   }
 
   /** Asks every child to stop and waits until all have exited; those that do not are killed. */
@@ -82,19 +85,6 @@ export class ChildProcesses {
     for (const { process: child } of this.#children) child.kill("SIGKILL");
   }
 
-  async #firstLine(child: ChildProcess): Promise<string> {
-    let text = "";
-    const line = new Promise<string>((resolve) => {
-      child.stdout?.on("data", (chunk: Buffer) => {
-        // What follows the first line is read and dropped, so that the child never blocks on it.
-        if (text.includes("\n")) return;
-        text += chunk;
-        if (text.includes("\n")) resolve(text.slice(0, text.indexOf("\n")));
-      });
-    });
-    return await Promise.race([line, this.failed]);
-  }
-
   async #onExit(name: string, status: number | null, signal: string | null): Promise<void> {
     if (this.#isStopping) return;
     const how = signal === null ? `ended with exit status ${status}` : `was ended by ${signal}`;
@@ -106,6 +96,18 @@ export class ChildProcesses {
   #logFile(name: string): string {
     return path.join(this.#logFolder, `${name.replaceAll(" ", "-")}.log`);
   }
+}
+
+/** What follows the line is read and dropped, so that the child never blocks on it. */
+async function firstLine(child: ChildProcess): Promise<string> {
+  let text = "";
+  return await new Promise((resolve) => {
+    child.stdout?.on("data", (chunk: Buffer) => {
+      if (text.includes("\n")) return;
+      text += chunk;
+      if (text.includes("\n")) resolve(text.slice(0, text.indexOf("\n")));
+    });
+  });
 }
 
 async function end(child: ChildProcess): Promise<void> {

@@ -75,7 +75,7 @@ export class LocalCluster {
       [script("../main"), "start", "--json", ...ports],
       { REDIS_URL: this.#redis.url },
     );
-    const { grpc } = addressesSchema.parse(JSON.parse(await coordinator.firstLine));
+    const { grpc } = addressesSchema.parse(JSON.parse(await coordinator.firstLine()));
     for (let rank = 0; rank < workers; rank++) {
       const name = `worker ${rank + 1}`;
       const options = ["--coordinator", grpc, "--engine", engine, "--threads", "1"];

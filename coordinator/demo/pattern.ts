@@ -35,10 +35,10 @@ type Rgb = readonly [number, number, number];
 /** Each pixel is the mean of so many by so many points. */
 const SAMPLES = 3;
 /** Of ink and paper, summed over the channels: fainter images would be noise to people, too. */
-const CONTRAST_MIN = 360;
+const CONTRAST_MIN = 400;
 
 /** Radians to either side. */
-const TURN_MAX = 0.12;
+const TURN_MAX = 0.08;
 
 /** Draws one image of the class, RGB, row-major, `size` x `size` x 3. */
 export function drawPattern(name: PatternName, size: number, chance: Chance): Uint8Array {
@@ -61,7 +61,7 @@ export function drawPattern(name: PatternName, size: number, chance: Chance): Ui
 /** Share of each pixel under ink, the pattern turned, scaled and shifted at random. */
 function coverage(pattern: Pattern, size: number, chance: Chance): Float32Array {
   const angle = chance.uniform(-TURN_MAX, TURN_MAX);
-  const pitch = size * chance.uniform(0.24, 0.34);
+  const pitch = size * chance.uniform(0.26, 0.32);
   const [shiftU, shiftV] = [chance.uniform(0, 1), chance.uniform(0, 1)];
   const [cos, sin] = [Math.cos(angle) / pitch, Math.sin(angle) / pitch];
 
@@ -91,7 +91,7 @@ function drawColours(chance: Chance): readonly [Rgb, Rgb] {
 /** A slope of brightness across the image, from a random side. */
 function drawLight(size: number, chance: Chance): Float32Array {
   const angle = chance.uniform(0, 2 * Math.PI);
-  const strength = chance.uniform(0, 0.1);
+  const strength = chance.uniform(0, 0.05);
   return Float32Array.from({ length: size * size }, (_, i) => {
     const [x, y] = [(i % size) / size - 0.5, Math.floor(i / size) / size - 0.5];
     return 1 + strength * 2 * (x * Math.cos(angle) + y * Math.sin(angle));

@@ -64,10 +64,10 @@ export async function runDemo(options: DemoOptions, context: CliContext): Promis
     if (typeof end === "string") {
       spoken.stdout.write(`\n${end}: stopping\n`);
       context.setExitCode(SIGNAL_EXITS[end]);
-      return;
+    } else {
+      const seconds = (performance.now() - startedMs) / 1_000;
+      await report(context, options, folder, { ...end.summary, seconds }, end.lossCurve);
     }
-    const seconds = (performance.now() - startedMs) / 1_000;
-    await report(context, options, folder, { ...end.summary, seconds }, end.lossCurve);
   } catch (thrown) {
     const { code, message, detail } = FleetError.from(thrown);
     const logs = path.join(folder, CLUSTER_FOLDERS.logs);
@@ -77,8 +77,8 @@ export async function runDemo(options: DemoOptions, context: CliContext): Promis
     await cluster.stop();
     // With the cluster gone it ends, if it has not yet; its error would be about that.
     await work.catch(() => {});
-    if (!keep) await removeBulk(folder);
   }
+  if (!keep) await removeBulk(folder);
 }
 
 /** The steps that lead to the figures. Whatever runs meanwhile may end them early. */
@@ -103,13 +103,16 @@ class Demonstration {
 
   async run(seed: number): Promise<Outcome> {
     const { workers } = this.#recipe.pretrain;
-    const images = PATTERN_NAMES.length * (DATASET_SIZE.trainPerClass + DATASET_SIZE.valPerClass);
-    this.#say(`starting Redis, a coordinator and ${workers} workers; drawing ${images} images`);
-    const [address] = await Promise.all([
+    const count = PATTERN_NAMES.length * (DATASET_SIZE.trainPerClass + DATASET_SIZE.valPerClass);
+    this.#say(`starting Redis, a coordinator and ${workers} workers; drawing ${count} images`);
+    // Both are waited for even when one fails: nothing may still be writing when this ends.
+    const [cluster, images] = await Promise.allSettled([
       this.#cluster.start(),
       writeDataset(this.#recipe.data.root, seed, DATASET_SIZE),
     ]);
-    this.#client = new OperatorClient(address);
+    if (cluster.status === "rejected") throw cluster.reason;
+    if (images.status === "rejected") throw images.reason;
+    this.#client = new OperatorClient(cluster.value);
 
     this.#say("\n1. pre-training without labels, then a linear classifier on top");
     const trained = await this.#runExperiment(this.#recipe);

@@ -158,7 +158,7 @@ function spawnProblem(cause: NodeJS.ErrnoException): FleetError {
   const message =
     cause.code === "ENOENT"
       ? "redis-server is not installed: install it (Debian and Ubuntu: apt-get install " +
-        "redis-server) or set REDIS_URL"
+        "redis-server) or, for `coordinator start`, set REDIS_URL"
       : `redis-server cannot be started: ${cause.message}`;
   return new FleetError("REDIS_UNREACHABLE", message, {}, cause);
 }

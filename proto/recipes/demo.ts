@@ -24,18 +24,19 @@ export const demo: RecipeInput = {
   pretrain: {
     workers: 2,
     batchPerWorker: 16,
-    epochs: 20,
+    epochs: 12,
     temperature: 0.5,
     gradientScale: "exact",
     optimizer: { type: "sgd", lr: 0.1, weightDecay: 1e-4 },
     schedule: { warmupEpochs: 1, decayPer: "step" },
     // The form of the patterns is what counts: most of it stays in view, and colour often goes.
     augmentation: {
-      crop: { scale: [0.65, 1] },
+      crop: { scale: [0.75, 1] },
+      jitter: { brightness: 0.5, contrast: 0.5, saturation: 0.5 },
       grayscale: 0.5,
       blur: { probability: 0 },
     },
-    checkpoint: { everyEpochs: 10, keep: 2 },
+    checkpoint: { everyEpochs: 5, keep: 2 },
   },
   linear: {
     name: "demo-linear",
