@@ -1,8 +1,9 @@
 /**
  * The child processes of the demo: started together, and gone together.
  *
- * They stay in the demo's process group, so Ctrl-C in a terminal reaches them as well. That is welcome
- * but not relied on: {@link ChildProcesses.stop} signals each and waits until it has exited.
+ * They stay in the demo's process group, so Ctrl-C in a terminal reaches them as well. That is
+ * welcome but not relied on: {@link ChildProcesses.stop} signals each and waits until it has
+ * exited.
  */
 
 import { type ChildProcess, spawn } from "node:child_process";

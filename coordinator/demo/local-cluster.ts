@@ -1,4 +1,6 @@
-/** A whole cluster on this machine: Redis, a coordinator, and workers, each a process of its own. */
+/**
+ * A whole cluster on this machine: Redis, a coordinator, and workers, each a process of its own.
+ */
 
 import { mkdir } from "node:fs/promises";
 import path from "node:path";

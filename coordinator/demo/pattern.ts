@@ -2,9 +2,9 @@
  * The pictures of the demo: one pattern per class, everything else left to chance.
  *
  * A pattern is a function from a point of the plane to ink or no ink, one motif per unit square.
- * Colours, turn, size, place, light and grain are drawn for every image anew, so no single pixel and
- * no histogram of colours tells the classes apart; the form does. All but the colours vary little: a
- * few hundred steps must be enough to learn what matters.
+ * Colours, turn, size, place, light and grain are drawn for every image anew, so no single pixel
+ * and no histogram of colours tells the classes apart; the form does. All but the colours vary
+ * little: a few hundred steps must be enough to learn what matters.
  */
 
 import type { Chance } from "./chance.ts";

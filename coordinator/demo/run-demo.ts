@@ -1,8 +1,8 @@
 /**
  * The demo from start to end: one command, and nothing of it left running afterwards.
  *
- * Three things may end it early - a signal, a child process that dies, an experiment that fails - and
- * all of them lead through the same `finally`, which stops the cluster and waits for it.
+ * Three things may end it early - a signal, a child process that dies, an experiment that fails -
+ * and all of them lead through the same `finally`, which stops the cluster and waits for it.
  */
 
 import assert from "node:assert/strict";

@@ -1,4 +1,6 @@
-/** What the demo found out: figures of its three stages, as a table for people and as JSON. Pure. */
+/**
+ * What the demo found out: figures of its three stages, as a table for people and as JSON. Pure.
+ */
 
 import { z } from "zod";
 import { formatDuration, formatFigure, formatTable } from "../cli/format.ts";

@@ -65,7 +65,7 @@ describe("a cluster that is given bad input", function () {
     assert.match(logs, /class1\/003\.jpg/);
   });
 
-  it("fails with the file's name when more images are unreadable than the recipe allows", async () => {
+  it("fails with the file's name when more images are unreadable than allowed", async () => {
     const { data } = tinyRecipe(path.join(dir, "broken"), {});
     const { errorCode, reason } = await failure(
       await submit(path.join(dir, "broken"), { data: { ...data, skipLimit: 0 } }),

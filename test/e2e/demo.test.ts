@@ -78,7 +78,8 @@ describe("coordinator demo", function () {
   });
 
   it("leaves nothing running after Ctrl-C in the middle of training", async () => {
-    // setsid makes it the leader of a process group, as a shell does; Ctrl-C signals the whole group.
+    // setsid makes it the leader of a process group, as a shell does; Ctrl-C signals the whole
+    // group.
     const demo = startProcess("setsid", [process.execPath, ...demoArgs()]);
     const processes = await trainingProcesses(demo);
     process.kill(-demo.pid, "SIGINT");

@@ -73,8 +73,8 @@ describe("the same recipe on 1 worker x 8 and on 4 workers x 2", function () {
 });
 
 /**
- * Largest difference, in units of the tensor's largest value. Biases and running means start at zero
- * and live on the scale of normalised activations, which is 1.
+ * Largest difference, in units of the tensor's largest value. Biases and running means start at
+ * zero and live on the scale of normalised activations, which is 1.
  */
 function worstError(name: string, expected: TensorArray, actual: TensorArray | undefined): number {
   assert.equal(actual?.length, expected.length, name);

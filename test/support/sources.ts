@@ -51,7 +51,9 @@ export function packageImports({ text }: Source): string[] {
     );
 }
 
-/** Of `import ... from "x"`, `export ... from "x"`, `import "x"`, `import("x")` and thread names. */
+/**
+ * Of `import ... from "x"`, `export ... from "x"`, `import "x"`, `import("x")` and thread names.
+ */
 function specifiers(text: string): string[] {
   const pattern =
     /\bfrom\s+"([^"]+)"|^import\s+"([^"]+)"|\bimport\(\s*"([^"]+)"|\bstartThread\(\s*"([^"]+)"/gm;

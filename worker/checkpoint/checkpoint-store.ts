@@ -93,7 +93,8 @@ export function saveCheckpoint(
 }
 
 /**
- * The newest checkpoint in `store` whose files are whole. Damaged ones are reported and passed over.
+ * The newest checkpoint in `store` whose files are whole. Damaged ones are reported and passed
+ * over.
  *
  * @param onDamaged gets the folder and what is wrong with it
  */

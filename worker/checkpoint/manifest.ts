@@ -1,4 +1,6 @@
-/** What a checkpoint's manifest.json says. Written last: a folder without it is not a checkpoint. */
+/**
+ * What a checkpoint's manifest.json says. Written last: a folder without it is not a checkpoint.
+ */
 
 import { z } from "zod";
 

@@ -1,8 +1,8 @@
 /**
  * A data set as the loaders see it: a numbered list of encoded images, each with a label.
  *
- * Everything that grows with the number of images lies in shared memory, so that handing the data set
- * to a thread copies nothing.
+ * Everything that grows with the number of images lies in shared memory, so that handing the data
+ * set to a thread copies nothing.
  */
 
 import { readdir, readFile, stat } from "node:fs/promises";
@@ -248,8 +248,8 @@ async function expandPattern({ split, location }: OpenOptions): Promise<string[]
 }
 
 /**
- * The folders, such as "train/", that all images of an archive lie in. They name no class: an archive
- * whose images are all in one folder has no labels.
+ * The folders, such as "train/", that all images of an archive lie in. They name no class: an
+ * archive whose images are all in one folder has no labels.
  */
 function commonFolder(files: readonly string[]): string {
   const images = listByFolder(files).names;

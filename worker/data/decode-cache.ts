@@ -1,9 +1,9 @@
 /**
  * Keeps the decoded images of a small data set in memory that all loader threads share.
  *
- * Decoding a tiny JPEG costs several times as much as augmenting it. A data set whose decoded pixels
- * fit into {@link CACHE_BYTES} is therefore decoded only once; a larger one is not cached at all.
- * Images are only ever added: space is handed out by counting.
+ * Decoding a tiny JPEG costs several times as much as augmenting it. A data set whose decoded
+ * pixels fit into {@link CACHE_BYTES} is therefore decoded only once; a larger one is not cached at
+ * all. Images are only ever added: space is handed out by counting.
  *
  * ```
  * entries   int32   per image: 0, or 1 + the word at which it lies in `words`

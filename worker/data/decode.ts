@@ -1,8 +1,8 @@
 /**
  * File contents to 8-bit RGB, as OpenCV's `imread` gives it (mmpretrain's decoder).
  *
- * The EXIF orientation is applied and alpha dropped; colour profiles are ignored. The whole image is
- * decoded at full size: scaling inside the JPEG decoder would be faster, but changes pixels.
+ * The EXIF orientation is applied and alpha dropped; colour profiles are ignored. The whole image
+ * is decoded at full size: scaling inside the JPEG decoder would be faster, but changes pixels.
  */
 
 import sharp, { type OutputInfo } from "sharp";

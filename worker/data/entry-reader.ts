@@ -7,8 +7,8 @@ import { type Dataset, imageName } from "./dataset.ts";
 const OPEN_TARS_MAX = 32;
 
 /**
- * One per loader thread. Reads block: loader threads have nothing better to do, and small reads cost
- * much less this way than through the thread pool, which decoding needs.
+ * One per loader thread. Reads block: loader threads have nothing better to do, and small reads
+ * cost much less this way than through the thread pool, which decoding needs.
  */
 export class EntryReader {
   readonly #dataset: Dataset;

@@ -1,8 +1,9 @@
 /**
  * What a data set consists of, before it is packed: a list of images with their labels.
  *
- * Every form (folders, annotation list, tar files) comes down to names with slashes below one folder,
- * so that the same images give the same order and the same labels whichever form they come in.
+ * Every form (folders, annotation list, tar files) comes down to names with slashes below one
+ * folder, so that the same images give the same order and the same labels whichever form they come
+ * in.
  */
 
 import { isImageName } from "./decode.ts";
@@ -21,8 +22,9 @@ export interface ImageList {
 }
 
 /**
- * Makes a list of the files below one folder: a class per sub-folder, sorted by name, or no labels if
- * an image lies directly in it. Images are sorted by class, then by name. Other files are left out.
+ * Makes a list of the files below one folder: a class per sub-folder, sorted by name, or no labels
+ * if an image lies directly in it. Images are sorted by class, then by name. Other files are left
+ * out.
  *
  * @param folders sub-folders known to exist; an empty one still is a class
  */
@@ -38,8 +40,8 @@ export function listByFolder(files: readonly string[], folders: readonly string[
 }
 
 /**
- * Reads `path label` lines, as in mmpretrain's meta/train.txt. The label is the last word, if it is a
- * number; a line without one is an image without label. Order is kept.
+ * Reads `path label` lines, as in mmpretrain's meta/train.txt. The label is the last word, if it is
+ * a number; a line without one is an image without label. Order is kept.
  */
 export function parseAnnotations(text: string): ImageList {
   const lines = text.split(/\r?\n/).map((line) => line.trim());

@@ -1,8 +1,8 @@
 /**
  * What a worker loads, in which order: images to steps, as arithmetic.
  *
- * A *task* is one image of one step. Tasks are numbered through the whole stage, so that loader threads
- * share the work by counting, and a stage can begin at any step.
+ * A *task* is one image of one step. Tasks are numbered through the whole stage, so that loader
+ * threads share the work by counting, and a stage can begin at any step.
  */
 
 import { FleetError } from "../../proto/errors.ts";

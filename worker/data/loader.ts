@@ -2,8 +2,8 @@
  * The work of a loader thread: takes images off the plan, one by one, and puts their views into the
  * ring.
  *
- * Which loader takes which image is left to chance; what becomes of it is not. An unreadable image is
- * replaced by the next readable one of the data set, which depends on the data alone.
+ * Which loader takes which image is left to chance; what becomes of it is not. An unreadable image
+ * is replaced by the next readable one of the data set, which depends on the data alone.
  */
 
 /// <reference lib="es2024.sharedmemory" />

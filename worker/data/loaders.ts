@@ -37,7 +37,8 @@ export interface Loaders {
 /**
  * Starts to load a plan.
  *
- * @param options.threads loader threads; with 0 the calling thread loads, between its other work, and
+ * @param options.threads loader threads; with 0 the calling thread loads, between its other work,
+ * and
  *   the reader must be in another thread
  * @param options.onSkipped is called once per unreadable image
  * @throws {FleetError} DATA_INVALID when the data set is too small for the plan

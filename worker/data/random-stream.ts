@@ -2,8 +2,8 @@
  * Chance for augmentation: a stream of numbers that is a function of its key.
  *
  * The key names the image, not the worker or the thread that happens to load it, so the views of an
- * epoch are the same however the work is spread. Generator: sfc32 (Chris Doty-Humphrey's PractRand),
- * 128 bits of state, filled from the key by a mixing function.
+ * epoch are the same however the work is spread. Generator: sfc32 (Chris Doty-Humphrey's
+ * PractRand), 128 bits of state, filled from the key by a mixing function.
  */
 
 /** What a stream depends on; every part is taken modulo 2^32. */

@@ -2,8 +2,8 @@
  * Layout of the memory that loader threads and the engine thread share.
  *
  * One control block, and a ring of slots that each hold a batch. The batch of step s lies in slot
- * (s - startStep) mod {@link RING_DEPTH}. Loaders may write it once the reader has released the batch
- * that lay there before; it is complete when `DONE + slot` has reached its number of images.
+ * (s - startStep) mod {@link RING_DEPTH}. Loaders may write it once the reader has released the
+ * batch that lay there before; it is complete when `DONE + slot` has reached its number of images.
  *
  * ```
  * control   int32   STATUS RELEASED SKIPPED ERROR_LENGTH DONE[RING_DEPTH]

@@ -2,8 +2,9 @@
  * Which image goes where: mmengine's DefaultSampler over `torch.randperm`.
  *
  * An epoch's order is a permutation that depends on seed + epoch alone. It is padded with its own
- * beginning to a multiple of the world size, and rank r takes positions r, r + W, r + 2W, ... So step s
- * of W workers with B images each is positions [s B W, (s + 1) B W) of that order, whatever W is.
+ * beginning to a multiple of the world size, and rank r takes positions r, r + W, r + 2W, ... So
+ * step s of W workers with B images each is positions [s B W, (s + 1) B W) of that order, whatever
+ * W is.
  */
 
 const STATE_WORDS = 624;

@@ -2,7 +2,8 @@
  * Index of a tar file: where in it each regular file lies, so that images are read by offset.
  *
  * Understands ustar, GNU long names and base-256 sizes, and PAX `path` and `size`. Only headers are
- * read; a file that ends before its last entry does is refused at once, not when training reaches it.
+ * read; a file that ends before its last entry does is refused at once, not when training reaches
+ * it.
  */
 
 import { type FileHandle, open } from "node:fs/promises";

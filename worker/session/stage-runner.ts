@@ -157,7 +157,9 @@ export class StageRunner {
     return engine.run(this.#job, listener.onEvent);
   }
 
-  /** Rank 0 looks for checkpoints; every rank learns the step and checks that its data is the same. */
+  /**
+   * Rank 0 looks for checkpoints; every rank learns the step and checks that its data is the same.
+   */
   async #agreeOnStart(group: PeerGroup, train: number, validation: number): Promise<Start> {
     const start = group.rank === 0 ? this.#findStart() : undefined;
     const facts = [start?.step ?? 0, train, validation].flatMap((n) => [...splitCount(n)]);

@@ -2,8 +2,8 @@
  * Gradients on their way to the other ranks.
  *
  * All gradients lie in one shared buffer, last parameters first, because backward produces them in
- * that order. The buffer is cut into buckets of about `bucketBytes`; as soon as the last gradient of
- * a bucket has been stored, its all-reduce starts while backward goes on.
+ * that order. The buffer is cut into buckets of about `bucketBytes`; as soon as the last gradient
+ * of a bucket has been stored, its all-reduce starts while backward goes on.
  */
 
 import assert from "node:assert/strict";
@@ -38,7 +38,9 @@ export class GradientBuckets {
     this.#reset();
   }
 
-  /** Stores a gradient of this rank; starts the bucket's all-reduce when it is the last one in it. */
+  /**
+   * Stores a gradient of this rank; starts the bucket's all-reduce when it is the last one in it.
+   */
   add(parameter: number, gradient: Tensor): void {
     const slot = this.#slots[parameter];
     assert.ok(slot, `there is no parameter ${parameter}`);

@@ -1,8 +1,8 @@
 /**
  * The pre-training stage of one rank.
  *
- * A step changes nothing before its gradients are the sum over all ranks; then weights, momentum and
- * running statistics move together. So whenever the group breaks up, every rank holds the state
+ * A step changes nothing before its gradients are the sum over all ranks; then weights, momentum
+ * and running statistics move together. So whenever the group breaks up, every rank holds the state
  * after a whole step, and rank 0 can write it down.
  */
 

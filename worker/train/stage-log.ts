@@ -13,7 +13,7 @@ import { FleetError } from "../../proto/errors.ts";
 import type { StageResult } from "./stage-job.ts";
 
 /** Any line of scalars.jsonl; `step` counts finished steps from 1. */
-export type ScalarLine = Readonly<Record<string, string | number>> & { readonly step: number };
+type ScalarLine = Readonly<Record<string, string | number>> & { readonly step: number };
 
 export interface StageLog {
   write(line: ScalarLine): void;

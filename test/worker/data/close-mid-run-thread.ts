@@ -1,4 +1,6 @@
-/** Closes loaders in the middle of their work. This thread can only end if it leaves none behind. */
+/**
+ * Closes loaders in the middle of their work. This thread can only end if it leaves none behind.
+ */
 
 import { parentPort, workerData } from "node:worker_threads";
 import { openBatches } from "../../../worker/data/batch-reader.ts";

@@ -2,9 +2,9 @@
  * Gaussian blur as three extended box blurs per direction, bit for bit as `PIL.ImageFilter`.
  *
  * An extended box (Gwosdek et al., "Theoretical foundations of Gaussian convolution by extended box
- * filtering", 2011) has a fractional radius: 2 r + 1 whole pixels of weight `whole`, and one more on
- * either side of weight `edge`. Weights are in units of 2^-24; beyond the border the outermost pixel
- * repeats. Running sums make the cost independent of sigma.
+ * filtering", 2011) has a fractional radius: 2 r + 1 whole pixels of weight `whole`, and one more
+ * on either side of weight `edge`. Weights are in units of 2^-24; beyond the border the outermost
+ * pixel repeats. Running sums make the cost independent of sigma.
  */
 
 import type { RgbImage } from "./rgb-image.ts";

@@ -1,8 +1,8 @@
 /**
  * Brightness, contrast, saturation and grey, as `PIL.ImageEnhance` and mmcv compute them.
  *
- * Every enhancement is a blend, out = base + factor (pixel - base) in float32, truncated to 8 bits and
- * clipped: base is black, the mean luma, or the pixel's own luma. All work in place.
+ * Every enhancement is a blend, out = base + factor (pixel - base) in float32, truncated to 8 bits
+ * and clipped: base is black, the mean luma, or the pixel's own luma. All work in place.
  */
 
 import type { RgbImage } from "./rgb-image.ts";

@@ -1,9 +1,9 @@
 /**
  * Antialiased bilinear resampling, bit for bit as Pillow's `Image.resize(BILINEAR)`.
  *
- * Two passes, columns first, each rounding to 8 bits. The filter is a triangle as wide as one output
- * pixel (at least one input pixel) with weights in fixed point; see Pillow's documentation of
- * "bilinear" and its 8-bit path: 32 - 8 (pixel) - 2 (head room) = 22 bits of fraction.
+ * Two passes, columns first, each rounding to 8 bits. The filter is a triangle as wide as one
+ * output pixel (at least one input pixel) with weights in fixed point; see Pillow's documentation
+ * of "bilinear" and its 8-bit path: 32 - 8 (pixel) - 2 (head room) = 22 bits of fraction.
  */
 
 import assert from "node:assert/strict";
@@ -37,7 +37,9 @@ export function cropResize(image: RgbImage, box: Box, size: number, target?: Rgb
   return resample(image, box, { width: size, height: size }, whole, target);
 }
 
-/** Resizes so that the short edge is `edge`; the long one is truncated: int(edge * long / short). */
+/**
+ * Resizes so that the short edge is `edge`; the long one is truncated: int(edge * long / short).
+ */
 export function resizeShortEdge(image: RgbImage, edge: number): RgbImage {
   const output = shortEdgeSize(image, edge);
   return resample(image, boxOf(image), output, boxOf(output));

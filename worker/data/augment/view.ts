@@ -1,9 +1,9 @@
 /**
  * The random views of an image: which operations, in which order, with which parameters.
  *
- * Distributions and order are mmpretrain's SimCLR pipeline (RandomResizedCrop, RandomFlip, ColorJitter,
- * RandomGrayscale, GaussianBlur); every draw comes from the stream that the caller passes, so the
- * stream alone decides the view.
+ * Distributions and order are mmpretrain's SimCLR pipeline (RandomResizedCrop, RandomFlip,
+ * ColorJitter, RandomGrayscale, GaussianBlur); every draw comes from the stream that the caller
+ * passes, so the stream alone decides the view.
  */
 
 import type { AugmentationRecipe, LinearRecipe } from "../../../proto/recipe.ts";
