@@ -88,11 +88,24 @@ describe("coordinator demo", function () {
     await assertGone(processes);
   });
 
-  it("leaves nothing running after a SIGTERM to itself alone", async () => {
-    const demo = startNode(demoArgs());
-    const processes = await trainingProcesses(demo);
-    const { code } = await demo.end("SIGTERM");
-    assert.equal(code, 143);
+  for (const signal of ["SIGTERM", "SIGHUP"] as const) {
+    it(`leaves nothing running after a ${signal} to itself alone`, async () => {
+      const demo = startNode(demoArgs());
+      const processes = await trainingProcesses(demo);
+      const { code } = await demo.end(signal);
+      assert.equal(code, 143);
+      await assertGone(processes);
+    });
+  }
+
+  it("leaves nothing running when npx, which passes no signal on, is told to end", async () => {
+    // As npx starts it: through a shell that waits.
+    const script = ['"$@" & wait', "npx", process.execPath, ...demoArgs()];
+    const npx = startProcess("sh", ["-c", ...script], { env: { npm_command: "exec" } });
+    await npx.output(/pretrain epoch/);
+    const processes = processTree(npx.pid);
+    assert.ok(processes.length >= 5, JSON.stringify(processes));
+    npx.child.kill("SIGTERM");
     await assertGone(processes);
   });
 
