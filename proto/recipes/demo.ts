@@ -3,8 +3,8 @@
  *
  *   coordinator demo
  *
- * Hardware: two CPU cores; a minute and a half. Top-1 of 8 classes: 42 to 46 % with seeds 0 to 2, where
- * the random backbone has 14 to 17 %.
+ * Hardware: two CPU cores; a minute and a half. Top-1 of 8 classes: 42 to 46 % with seeds 0 to 2,
+ * where the random backbone has 14 to 17 %.
  */
 
 import type { RecipeInput } from "../recipe.ts";
