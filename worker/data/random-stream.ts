@@ -2,9 +2,10 @@
  * Chance for augmentation: a stream of numbers that is a function of its key.
  *
  * The key names the image, not the worker or the thread that happens to load it, so the views of an
- * epoch are the same however the work is spread. Generator: sfc32 (Chris Doty-Humphrey's
- * PractRand), 128 bits of state, filled from the key by a mixing function.
+ * epoch are the same however the work is spread.
  */
+
+import { Sfc32 } from "../random/sfc32.ts";
 
 /** What a stream depends on; every part is taken modulo 2^32. */
 export interface StreamKey {
@@ -19,22 +20,18 @@ export interface StreamKey {
 const WARM_UP = 12;
 
 export class RandomStream {
-  #a: number;
-  #b: number;
-  #c: number;
-  #counter = 1;
+  readonly #bits: Sfc32;
 
   constructor({ seed, epoch, index, view }: StreamKey) {
-    this.#a = mix(seed ^ 0x9e3779b9);
-    this.#b = mix(this.#a ^ epoch);
-    this.#c = mix(this.#b ^ index);
-    this.#a ^= mix(this.#c ^ view);
-    for (let i = 0; i < WARM_UP; i++) this.#bits();
+    const a = mix(seed ^ 0x9e3779b9);
+    const b = mix(a ^ epoch);
+    const c = mix(b ^ index);
+    this.#bits = new Sfc32([a ^ mix(c ^ view), b, c], WARM_UP);
   }
 
   /** Uniform in [0, 1), in steps of 2^-32. */
   next(): number {
-    return this.#bits() / 2 ** 32;
+    return this.#bits.next() / 2 ** 32;
   }
 
   /** Uniform in [low, high). */
@@ -60,15 +57,6 @@ export class RandomStream {
       [order[i], order[j]] = [order[j]!, order[i]!];
     }
     return order;
-  }
-
-  #bits(): number {
-    const sum = (((this.#a + this.#b) | 0) + this.#counter) | 0;
-    this.#counter = (this.#counter + 1) | 0;
-    this.#a = this.#b ^ (this.#b >>> 9);
-    this.#b = (this.#c + (this.#c << 3)) | 0;
-    this.#c = (((this.#c << 21) | (this.#c >>> 11)) + sum) | 0;
-    return sum >>> 0;
   }
 }
 
