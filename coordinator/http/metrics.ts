@@ -85,7 +85,7 @@ const PROGRESS_GAUGES: Readonly<Record<string, [help: string, keyof StageProgres
   simclr_stage_eta_seconds: ["Estimated time to the end of the stage.", "etaSeconds"],
   simclr_stage_top1_percent: ["Latest top-1 accuracy on the validation set.", "top1"],
   simclr_stage_top5_percent: ["Latest top-5 accuracy on the validation set.", "top5"],
-  simclr_stage_skipped_images: ["Images that could not be read, whole gang.", "skippedImages"],
+  simclr_stage_skipped_images: ["Images that rank 0 could not read.", "skippedImages"],
   simclr_stage_checkpoint_step: ["Newest step in a durable checkpoint.", "checkpointStep"],
 };
 

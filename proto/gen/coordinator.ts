@@ -272,7 +272,7 @@ export interface Progress {
   top5?:
     | number
     | undefined;
-  /** Images that could not be read and were replaced, over the whole gang. */
+  /** Images that rank 0 could not read and replaced; each worker's metrics have its own. */
   skippedImages: number;
   /** Newest step that a durable checkpoint holds. */
   checkpointStep?: number | undefined;

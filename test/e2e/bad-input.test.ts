@@ -1,88 +1,66 @@
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, truncateSync } from "node:fs";
-import { writeFile } from "node:fs/promises";
 import path from "node:path";
-import { stringify } from "yaml";
 import type { RecipeInput } from "../../proto/recipe.ts";
 import {
-  type Cluster,
   readWeights,
   type ShownExperiment,
-  startCluster,
   tinyRecipe,
   untilExperiment,
+  useCluster,
   writeImages,
 } from "../support/cluster.ts";
-import { startNode, tempDir, WORKER_MAIN } from "../support/processes.ts";
+import { startNode, WORKER_MAIN } from "../support/processes.ts";
 
 describe("a cluster that is given bad input", function () {
   this.timeout(120_000);
-  let cluster: Cluster;
-  let remove: () => Promise<void>;
-  let dir: string;
-  let recipes = 0;
+  const suite = useCluster({ images: { train: 16, val: 4 }, workers: 2 });
 
   before(async () => {
-    const temporary = await tempDir();
-    ({ dir, remove } = temporary);
-    await writeImages(path.join(dir, "data"), { train: 16, val: 4 });
-    await writeImages(path.join(dir, "broken"), { train: 16, val: 4 });
-    truncateSync(path.join(dir, "broken/train/class1/003.jpg"), 200);
-    cluster = await startCluster(dir);
-    await cluster.addWorkers(2);
-  });
-  after(async () => {
-    await cluster?.close();
-    await remove?.();
+    await writeImages(path.join(suite.dir, "broken"), { train: 16, val: 4 });
+    truncateSync(path.join(suite.dir, "broken/train/class1/003.jpg"), 200);
   });
 
   async function submit(root: string, parts: Partial<RecipeInput>): Promise<string> {
-    recipes += 1;
-    const file = path.join(dir, `recipe-${recipes}.yaml`);
     const pretrain = {
       workers: 2,
       batchPerWorker: 4,
       epochs: 2,
       optimizer: { type: "lars" as const, lr: 0.1 },
     };
-    await writeFile(
-      file,
-      stringify(tinyRecipe(root, { stages: ["pretrain"], pretrain, ...parts })),
-    );
-    const { id } = await cluster.json<{ id: string }>("submit", file);
-    return id;
+    return await suite.submit(tinyRecipe(root, { stages: ["pretrain"], pretrain, ...parts }));
   }
 
   async function failure(id: string): Promise<ShownExperiment> {
-    return await untilExperiment(cluster, id, ({ state }) => state === "failed", 60_000);
+    return await untilExperiment(suite.cluster, id, ({ state }) => state === "failed", 60_000);
   }
 
   it("names, counts and replaces an image that cannot be read", async () => {
-    const id = await submit(path.join(dir, "broken"), {});
+    const id = await submit(path.join(suite.dir, "broken"), {});
     const isOver = ({ state }: ShownExperiment): boolean => state === "succeeded";
-    await untilExperiment(cluster, id, isOver, 60_000);
-    const logs = cluster.workers.map((worker) => worker.stderr()).join("");
+    await untilExperiment(suite.cluster, id, isOver, 60_000);
+    const logs = suite.cluster.workers.map((worker) => worker.stderr()).join("");
     assert.match(logs, /class1\/003\.jpg/);
   });
 
   it("fails with the file's name when more images are unreadable than allowed", async () => {
-    const { data } = tinyRecipe(path.join(dir, "broken"), {});
+    const { data } = tinyRecipe(path.join(suite.dir, "broken"), {});
     const { errorCode, reason } = await failure(
-      await submit(path.join(dir, "broken"), { data: { ...data, skipLimit: 0 } }),
+      await submit(path.join(suite.dir, "broken"), { data: { ...data, skipLimit: 0 } }),
     );
     assert.equal(errorCode, "DATA_INVALID");
     assert.match(reason, /class1\/003\.jpg/);
   });
 
   it("fails with the folder's name when there is no data", async () => {
-    const absent = path.join(dir, "absent");
+    const absent = path.join(suite.dir, "absent");
     const { errorCode, reason } = await failure(await submit(absent, {}));
     assert.equal(errorCode, "DATA_INVALID");
     assert.ok(reason.includes(absent), reason);
   });
 
   it("stops at the step whose loss is not finite, and keeps the last good checkpoint", async () => {
-    const id = await submit(path.join(dir, "data"), {
+    const id = await submit(suite.data, {
       pretrain: {
         workers: 2,
         batchPerWorker: 4,
@@ -95,10 +73,10 @@ describe("a cluster that is given bad input", function () {
     assert.equal(errorCode, "LOSS_NOT_FINITE");
     assert.match(reason, /rank \d.*step \d+/);
 
-    const store = path.join(cluster.workDir, id, "pretrain", "checkpoints");
+    const store = path.join(suite.cluster.workDir, id, "pretrain", "checkpoints");
     if (!existsSync(store)) return;
     assert.ok(readdirSync(store).every((name) => name.startsWith("step-")));
-    for (const [name, values] of readWeights(cluster, id, "pretrain")) {
+    for (const [name, values] of readWeights(suite.cluster, id, "pretrain")) {
       assert.ok(Array.from(values, Number).every(Number.isFinite), name);
     }
   });
@@ -106,7 +84,7 @@ describe("a cluster that is given bad input", function () {
   it("fails when the linear stage finds other classes than the recipe says", async () => {
     const { linear } = tinyRecipe("", {});
     const { errorCode, reason } = await failure(
-      await submit(path.join(dir, "data"), {
+      await submit(suite.data, {
         stages: ["linear"],
         linear: { ...linear, init: "random", classes: 5 },
       }),
@@ -117,22 +95,22 @@ describe("a cluster that is given bad input", function () {
 
   it("names a backbone checkpoint that is not there", async () => {
     const { linear } = tinyRecipe("", {});
-    const init = path.join(dir, "no-checkpoint");
+    const init = path.join(suite.dir, "no-checkpoint");
     const { errorCode, reason } = await failure(
-      await submit(path.join(dir, "data"), { stages: ["linear"], linear: { ...linear, init } }),
+      await submit(suite.data, { stages: ["linear"], linear: { ...linear, init } }),
     );
     assert.equal(errorCode, "CHECKPOINT_INVALID");
     assert.ok(reason.includes(init), reason);
   });
 
   it("has all its workers idle afterwards, ready for the next experiment", async () => {
-    const workers = await cluster.json<{ state: string }[]>("workers");
+    const workers = await suite.cluster.json<{ state: string }[]>("workers");
     assert.deepEqual(
       workers.map(({ state }) => state),
       ["idle", "idle"],
     );
-    const id = await submit(path.join(dir, "data"), {});
-    await untilExperiment(cluster, id, ({ state }) => state === "succeeded", 60_000);
+    const id = await submit(suite.data, {});
+    await untilExperiment(suite.cluster, id, ({ state }) => state === "succeeded", 60_000);
   });
 });
 

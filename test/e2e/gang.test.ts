@@ -1,46 +1,21 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { writeFile } from "node:fs/promises";
 import path from "node:path";
-import { stringify } from "yaml";
-import {
-  type Cluster,
-  readScalars,
-  startCluster,
-  tinyRecipe,
-  untilExperiment,
-  writeImages,
-} from "../support/cluster.ts";
-import { tempDir } from "../support/processes.ts";
+import { readScalars, tinyRecipe, untilExperiment, useCluster } from "../support/cluster.ts";
 
 describe("an experiment for 16 workers, then 8", function () {
   this.timeout(300_000);
-  let cluster: Cluster;
-  let remove: () => Promise<void>;
-  let dir: string;
-
-  before(async () => {
-    const temporary = await tempDir();
-    ({ dir, remove } = temporary);
-    await writeImages(path.join(dir, "data"), { train: 32, val: 9 });
-    cluster = await startCluster(dir);
-  });
-  after(async () => {
-    await cluster?.close();
-    await remove?.();
-  });
+  const suite = useCluster({ images: { train: 32, val: 9 }, workers: 15 });
 
   it("waits for its whole gang, pre-trains on it, and is evaluated on half of it", async () => {
-    await cluster.addWorkers(15);
-    const base = tinyRecipe(path.join(dir, "data"), {});
+    const { cluster } = suite;
+    const base = tinyRecipe(suite.data, {});
     const recipe = {
       ...base,
       pretrain: { ...base.pretrain, workers: 16, batchPerWorker: 2, epochs: 2 },
       linear: { ...base.linear, workers: 8, batchPerWorker: 4, epochs: 2 },
     };
-    const file = path.join(dir, "gang.yaml");
-    await writeFile(file, stringify(recipe));
-    const { id } = await cluster.json<{ id: string }>("submit", file);
+    const id = await suite.submit(recipe);
 
     const waiting = await untilExperiment(cluster, id, ({ reason }) => reason !== "", 30_000);
     assert.equal(waiting.state, "waiting");

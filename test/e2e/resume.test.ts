@@ -1,31 +1,23 @@
 import assert from "node:assert/strict";
-import { writeFile } from "node:fs/promises";
-import path from "node:path";
-import { stringify } from "yaml";
 import {
-  type Cluster,
   readScalars,
   readWeights,
-  startCluster,
   tinyRecipe,
   untilExperiment,
-  writeImages,
+  useCluster,
 } from "../support/cluster.ts";
-import { tempDir } from "../support/processes.ts";
 
 describe("a run that is stopped in the middle of an epoch", function () {
   this.timeout(240_000);
-  let cluster: Cluster;
-  let remove: () => Promise<void>;
-  let file: string;
+  // One epoch only: wherever it is stopped is the middle of it.
+  const suite = useCluster({ images: { train: 120, val: 2 }, workers: 2 });
 
-  before(async () => {
-    const { dir, remove: removeDir } = await tempDir();
-    remove = removeDir;
-    // One epoch only: wherever it is stopped is the middle of it.
-    await writeImages(path.join(dir, "data"), { train: 120, val: 2 });
-    file = path.join(dir, "recipe.yaml");
-    const recipe = tinyRecipe(path.join(dir, "data"), {
+  const isAt = (wanted: string) => (experiment: { readonly state: string }) =>
+    experiment.state === wanted;
+
+  it("has bit-identical losses and weights after it is taken up again", async () => {
+    const { cluster } = suite;
+    const recipe = tinyRecipe(suite.data, {
       stages: ["pretrain"],
       pretrain: {
         workers: 2,
@@ -34,23 +26,10 @@ describe("a run that is stopped in the middle of an epoch", function () {
         optimizer: { type: "lars", lr: 0.3 },
       },
     });
-    await writeFile(file, stringify(recipe));
-    cluster = await startCluster(dir);
-    await cluster.addWorkers(2);
-  });
-  after(async () => {
-    await cluster?.close();
-    await remove?.();
-  });
-
-  const isAt = (wanted: string) => (experiment: { readonly state: string }) =>
-    experiment.state === wanted;
-
-  it("has bit-identical losses and weights after it is taken up again", async () => {
-    const { id: whole } = await cluster.json<{ id: string }>("submit", file);
+    const whole = await suite.submit(recipe);
     await untilExperiment(cluster, whole, isAt("succeeded"), 100_000);
 
-    const { id } = await cluster.json<{ id: string }>("submit", file);
+    const id = await suite.submit(recipe);
     await untilExperiment(cluster, id, ({ progress }) => (progress?.step ?? 0) > 0, 60_000);
     await cluster.json("cancel", id);
     await untilExperiment(cluster, id, isAt("cancelled"), 30_000);

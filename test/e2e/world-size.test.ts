@@ -1,39 +1,19 @@
 import assert from "node:assert/strict";
-import { writeFile } from "node:fs/promises";
-import path from "node:path";
-import { stringify } from "yaml";
 import type { TensorArray } from "../../worker/checkpoint/safetensors.ts";
 import {
-  type Cluster,
   readScalars,
   readWeights,
-  startCluster,
   tinyRecipe,
   untilExperiment,
-  writeImages,
+  useCluster,
 } from "../support/cluster.ts";
-import { tempDir } from "../support/processes.ts";
 
 describe("the same recipe on 1 worker x 8 and on 4 workers x 2", function () {
   this.timeout(180_000);
-  let cluster: Cluster;
-  let remove: () => Promise<void>;
-  let dir: string;
-
-  before(async () => {
-    const temporary = await tempDir();
-    ({ dir, remove } = temporary);
-    await writeImages(path.join(dir, "data"), { train: 16, val: 2 });
-    cluster = await startCluster(dir);
-    await cluster.addWorkers(4);
-  });
-  after(async () => {
-    await cluster?.close();
-    await remove?.();
-  });
+  const suite = useCluster({ images: { train: 16, val: 2 }, workers: 4 });
 
   async function run(workers: number, batchPerWorker: number): Promise<string> {
-    const recipe = tinyRecipe(path.join(dir, "data"), {
+    const recipe = tinyRecipe(suite.data, {
       stages: ["pretrain"],
       pretrain: {
         workers,
@@ -44,18 +24,16 @@ describe("the same recipe on 1 worker x 8 and on 4 workers x 2", function () {
         optimizer: { type: "lars", lr: 0.01 },
       },
     });
-    const file = path.join(dir, `on-${workers}.yaml`);
-    await writeFile(file, stringify(recipe));
-    const { id } = await cluster.json<{ id: string }>("submit", file);
-    await untilExperiment(cluster, id, ({ state }) => state === "succeeded", 120_000);
+    const id = await suite.submit(recipe);
+    await untilExperiment(suite.cluster, id, ({ state }) => state === "succeeded", 120_000);
     return id;
   }
 
   it("has the same losses and weights to 1e-4 after several steps", async () => {
     const [alone, gang] = [await run(1, 8), await run(4, 2)];
 
-    const lossesAlone = readScalars(cluster, alone, "pretrain");
-    const lossesGang = readScalars(cluster, gang, "pretrain");
+    const lossesAlone = readScalars(suite.cluster, alone, "pretrain");
+    const lossesGang = readScalars(suite.cluster, gang, "pretrain");
     assert.equal(lossesAlone.length, 8);
     for (const [k, { loss }] of lossesAlone.entries()) {
       const other = lossesGang[k]?.loss ?? Number.NaN;
@@ -64,8 +42,8 @@ describe("the same recipe on 1 worker x 8 and on 4 workers x 2", function () {
     }
     assert.notEqual(lossesAlone[0]?.loss, lossesAlone[7]?.loss, "training moves the loss");
 
-    const weights = readWeights(cluster, gang, "pretrain");
-    for (const [name, expected] of readWeights(cluster, alone, "pretrain")) {
+    const weights = readWeights(suite.cluster, gang, "pretrain");
+    for (const [name, expected] of readWeights(suite.cluster, alone, "pretrain")) {
       const error = worstError(name, expected, weights.get(name));
       assert.ok(error < 1e-4, `${name} differs by ${error}`);
     }

@@ -2,10 +2,11 @@
 
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import sharp from "sharp";
+import { stringify } from "yaml";
 import type { RecipeInput } from "../../proto/recipe.ts";
 import { decodeSafetensors, type TensorArray } from "../../worker/checkpoint/safetensors.ts";
 import { Prng } from "./prng.ts";
@@ -14,6 +15,7 @@ import {
   type Exit,
   startNode,
   type TestProcess,
+  tempDir,
   WORKER_MAIN,
 } from "./processes.ts";
 
@@ -32,7 +34,7 @@ export interface Cluster {
   close(): Promise<void>;
 }
 
-export async function startCluster(dir: string): Promise<Cluster> {
+async function startCluster(dir: string): Promise<Cluster> {
   const workDir = path.join(dir, "work");
   const flags = ["--grpc-port", "0", "--http-port", "0", "--state-dir", path.join(dir, "state")];
   const coordinator = startNode([COORDINATOR_MAIN, "start", ...flags, "--json"]);
@@ -66,6 +68,56 @@ export async function startCluster(dir: string): Promise<Cluster> {
     async close() {
       await Promise.all(workers.map((worker) => worker.end()));
       await coordinator.end();
+    },
+  };
+}
+
+/** What a suite of {@link useCluster} works with, from its `before` hooks on. */
+export interface ClusterSuite {
+  readonly cluster: Cluster;
+  /** Temporary folder of the suite; the images are in `data/`. */
+  readonly dir: string;
+  readonly data: string;
+  /** Submits a recipe and returns the experiment's id. */
+  submit(recipe: RecipeInput): Promise<string>;
+}
+
+/** Gives the enclosing suite images, a coordinator and `workers` workers, and ends them after it. */
+export function useCluster(options: {
+  readonly images: { readonly train: number; readonly val: number };
+  readonly workers: number;
+}): ClusterSuite {
+  let cluster: Cluster | undefined;
+  let temporary: { readonly dir: string; remove(): Promise<void> } | undefined;
+  let recipes = 0;
+  before(async () => {
+    temporary = await tempDir();
+    await writeImages(path.join(temporary.dir, "data"), options.images);
+    cluster = await startCluster(temporary.dir);
+    await cluster.addWorkers(options.workers);
+  });
+  after(async () => {
+    await cluster?.close();
+    await temporary?.remove();
+  });
+  return {
+    get cluster() {
+      assert.ok(cluster, "the cluster is there once the suite's tests run");
+      return cluster;
+    },
+    get dir() {
+      assert.ok(temporary, "the folder is there once the suite's tests run");
+      return temporary.dir;
+    },
+    get data() {
+      return path.join(this.dir, "data");
+    },
+    async submit(recipe) {
+      recipes += 1;
+      const file = path.join(this.dir, `recipe-${recipes}.yaml`);
+      await writeFile(file, stringify(recipe));
+      const { id } = await this.cluster.json<{ id: string }>("submit", file);
+      return id;
     },
   };
 }

@@ -5,7 +5,6 @@
  * with the gradient of the mean cross entropy over the global batch.
  */
 
-import { performance } from "node:perf_hooks";
 import { elementCount } from "../../proto/model/model-plan.ts";
 import { type Checkpoint, readCheckpoint } from "../checkpoint/checkpoint-store.ts";
 import type { SharedFloats } from "../collective/process-group.ts";
@@ -14,21 +13,14 @@ import type { Engine } from "../engine/engine.ts";
 import { initialState } from "../model/initial-state.ts";
 import { LinearModel } from "../model/linear-model.ts";
 import type { ModelState } from "../model/model-state.ts";
-import { learningRateAt } from "../optim/learning-rate.ts";
 import { updateOptions } from "../optim/update-options.ts";
+import { naming, restoreCheckpoint } from "./checkpoint-writer.ts";
 import { assertFiniteNumbers } from "./finite.ts";
-import {
-  CheckpointWriter,
-  epochSteps,
-  naming,
-  PhaseClock,
-  restoreCheckpoint,
-  type StageContext,
-  throwIfStopped,
-} from "./stage-context.ts";
+import type { StageContext } from "./stage-context.ts";
 import type { StageResult } from "./stage-job.ts";
 import { broadcastState } from "./sync-state.ts";
-import { reportStep, TrainingProgress } from "./training-progress.ts";
+import { TrainingLoop } from "./training-loop.ts";
+import type { TrainingProgress } from "./training-progress.ts";
 import { type Accuracy, validate } from "./validate.ts";
 
 /** Rank 0 returns the stage's result, the others nothing. */
@@ -46,10 +38,7 @@ class LinearEvaluation {
   readonly #context: StageContext;
   readonly #validation: BatchReader;
   readonly #model: LinearModel;
-  readonly #stepsPerEpoch: number;
-  readonly #progress: TrainingProgress;
-  readonly #checkpoints: CheckpointWriter;
-  readonly #clock = new PhaseClock();
+  readonly #loop: TrainingLoop;
   /** Gradients of the head's parameters one after the other, then the loss: one all-reduce. */
   readonly #shared: SharedFloats;
   /** Views into it, by parameter. */
@@ -57,14 +46,11 @@ class LinearEvaluation {
   #accuracy: Accuracy | undefined;
 
   constructor(engine: Engine, context: StageContext, validation: BatchReader) {
-    const { job } = context;
-    const { linear } = job.recipe;
     this.#engine = engine;
     this.#context = context;
     this.#validation = validation;
-    this.#stepsPerEpoch = epochSteps(job);
-    this.#progress = new TrainingProgress(context, this.#stepsPerEpoch, linear.epochs);
-    this.#model = restore(engine, context, this.#progress);
+    this.#loop = new TrainingLoop(context);
+    this.#model = restore(engine, context, this.#loop.progress);
     const sizes = this.#model.parameters.map(({ shape }) => elementCount(shape));
     const elements = sizes.reduce((sum, size) => sum + size, 0);
     this.#shared = new Float32Array(new SharedArrayBuffer(4 * (elements + 1)));
@@ -73,85 +59,58 @@ class LinearEvaluation {
       at += size;
       return this.#shared.subarray(at - size, at);
     });
-    this.#checkpoints = new CheckpointWriter(context, this.#stepsPerEpoch, this.#model);
   }
 
-  run(train: BatchReader): StageResult | undefined {
-    const { job } = this.#context;
-    const { everyEpochs } = job.recipe.linear.validation;
-    this.#clock.end("data");
-    this.#clock.take();
-    try {
-      for (;;) {
-        throwIfStopped(job);
-        const started = performance.now();
-        const batch = train.next();
-        if (!batch) break;
-        this.#clock.end("data");
-        this.#step(batch, started);
-        train.done();
-        const step = this.#progress.step;
-        const isLast = step === this.#progress.stepsTotal;
-        if (isLast || step % (everyEpochs * this.#stepsPerEpoch) === 0) this.#validate();
-        this.#checkpoints.afterStep(step, this.#progress.stepsTotal, this.#progress.scalars());
-        this.#clock.end("data");
-        this.#clock.take();
-      }
-    } catch (thrown) {
-      this.#progress.rescue(thrown, () =>
-        this.#checkpoints.save(this.#progress.step, this.#progress.scalars()),
-      );
-      throw thrown;
-    }
+  run(batches: BatchReader): StageResult | undefined {
+    const { progress, stepsPerEpoch } = this.#loop;
+    const interval = this.#context.job.recipe.linear.validation.everyEpochs * stepsPerEpoch;
+    this.#loop.run(batches, {
+      model: this.#model,
+      train: (batch, lr) => this.#step(batch, lr),
+      afterStep: () => {
+        const { step, stepsTotal } = progress;
+        if (step === stepsTotal || step % interval === 0) this.#validate();
+      },
+    });
     return this.#result();
   }
 
-  #step(batch: Batch, started: number): void {
+  #step(batch: Batch, lr: number): number {
+    const { clock } = this.#loop;
     const { job, group } = this.#context;
-    const { linear: stage } = job.recipe;
-    const lr = learningRateAt(
-      stage.schedule,
-      { baseLr: stage.optimizer.lr, epochs: stage.epochs, stepsPerEpoch: this.#stepsPerEpoch },
-      batch.step,
-    );
     this.#forwardBackward(batch);
     group.allReduce(this.#shared).wait();
     const loss = this.#shared.at(-1)! / (batch.count * group.worldSize);
-    this.#clock.end("reduce");
-    assertFiniteNumbers(Float32Array.of(loss), {
-      rank: job.rank,
-      step: batch.step + 1,
-      what: "loss is",
-    });
+    clock.end("reduce");
+    const where = { rank: job.rank, step: batch.step + 1, what: "loss is" };
+    assertFiniteNumbers(Float32Array.of(loss), where);
     for (const [index, parameter] of this.#model.parameters.entries()) {
-      const options = updateOptions(stage.optimizer, parameter, lr, 1);
+      const options = updateOptions(job.recipe.linear.optimizer, parameter, lr, 1);
       this.#engine.update(parameter.weight, parameter.velocity, this.#gradients[index]!, options);
     }
-    this.#clock.end("update");
-    const stepSeconds = (performance.now() - started) / 1000;
-    const phaseSeconds = this.#clock.take();
-    const finished = { step: batch.step + 1, loss, lr, images: batch.count };
-    reportStep(this.#context, this.#progress.add({ ...finished, stepSeconds, phaseSeconds }));
+    clock.end("update");
+    return loss;
   }
 
   /** Fills the shared buffer with this rank's part of the gradient and of the loss. */
   #forwardBackward(batch: Batch): void {
     const engine = this.#engine;
+    const { clock } = this.#loop;
     const { job, group } = this.#context;
     engine.scope(() => {
       const shape = [batch.count, 3, job.recipe.data.imageSize, job.recipe.data.imageSize];
       const images = engine.uploadImages(batch.pixels, shape, job.recipe.data);
       const features = this.#model.forwardFeatures(images);
       const logits = this.#model.forwardLogits(features);
-      this.#clock.end("forward");
+      clock.end("forward");
       const scale = 1 / (batch.count * group.worldSize);
       const { lossSum, dLogits } = engine.softmaxCrossEntropy(logits, batch.labels, scale);
-      this.#clock.end("loss");
+      clock.end("loss");
       for (const [index, gradient] of this.#model.backward(features, dLogits).entries()) {
         engine.download(gradient, this.#gradients[index]);
       }
       this.#shared[this.#shared.length - 1] = lossSum;
-      this.#clock.end("backward");
+      clock.end("backward");
     });
   }
 
@@ -159,11 +118,12 @@ class LinearEvaluation {
     const accuracy = validate(this.#engine, this.#context, this.#model, this.#validation);
     this.#accuracy = accuracy;
     const { log, send, job } = this.#context;
+    const { progress, stepsPerEpoch } = this.#loop;
     send({ type: "validated", top1: accuracy.top1, top5: accuracy.top5 });
     log.write({
       stage: job.stage,
-      epoch: this.#progress.step / this.#stepsPerEpoch,
-      step: this.#progress.step,
+      epoch: progress.step / stepsPerEpoch,
+      step: progress.step,
       "accuracy/top1": accuracy.top1,
       "accuracy/top5": accuracy.top5,
       validation_images: accuracy.images,
@@ -173,7 +133,7 @@ class LinearEvaluation {
   #result(): StageResult | undefined {
     // A stage that was resumed after its last step has not validated yet.
     if (!this.#accuracy) this.#validate();
-    const result = this.#progress.result();
+    const result = this.#loop.progress.result();
     if (!result || !this.#accuracy) return result;
     return {
       ...result,

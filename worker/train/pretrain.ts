@@ -6,7 +6,6 @@
  * after a whole step, and rank 0 can write it down.
  */
 
-import { performance } from "node:perf_hooks";
 import { elementCount } from "../../proto/model/model-plan.ts";
 import type { Batch, BatchReader } from "../data/batch-reader.ts";
 import type { BatchReducer, Engine } from "../engine/engine.ts";
@@ -14,21 +13,15 @@ import { ntXent } from "../loss/nt-xent.ts";
 import { createBatchReducer } from "../model/batch-reducer.ts";
 import { initialState } from "../model/initial-state.ts";
 import { PretrainModel } from "../model/pretrain-model.ts";
-import { learningRateAt } from "../optim/learning-rate.ts";
 import { updateOptions } from "../optim/update-options.ts";
+import { restoreCheckpoint } from "./checkpoint-writer.ts";
 import { assertFiniteNumbers, guardReducer } from "./finite.ts";
 import { GradientBuckets } from "./gradient-buckets.ts";
-import {
-  CheckpointWriter,
-  epochSteps,
-  PhaseClock,
-  restoreCheckpoint,
-  type StageContext,
-  throwIfStopped,
-} from "./stage-context.ts";
+import type { StageContext } from "./stage-context.ts";
 import type { StageResult } from "./stage-job.ts";
 import { broadcastState } from "./sync-state.ts";
-import { reportStep, TrainingProgress } from "./training-progress.ts";
+import { TrainingLoop } from "./training-loop.ts";
+import type { TrainingProgress } from "./training-progress.ts";
 
 /** Rank 0 returns the stage's result, the others nothing. */
 export function pretrain(
@@ -45,20 +38,15 @@ class Pretraining {
   readonly #model: PretrainModel;
   readonly #buckets: GradientBuckets;
   readonly #reducer: BatchReducer | undefined;
-  readonly #stepsPerEpoch: number;
-  readonly #progress: TrainingProgress;
-  readonly #checkpoints: CheckpointWriter;
-  readonly #clock = new PhaseClock();
+  readonly #loop: TrainingLoop;
 
   constructor(engine: Engine, context: StageContext) {
     const { job, group } = context;
     const { recipe } = job;
     this.#engine = engine;
     this.#context = context;
-    const { epochs } = recipe.pretrain;
-    this.#stepsPerEpoch = epochSteps(job);
-    this.#progress = new TrainingProgress(context, this.#stepsPerEpoch, epochs);
-    this.#model = restore(engine, context, this.#progress);
+    this.#loop = new TrainingLoop(context);
+    this.#model = restore(engine, context, this.#loop.progress);
     this.#buckets = new GradientBuckets(
       engine,
       group,
@@ -67,77 +55,38 @@ class Pretraining {
     );
     const isSynced = recipe.pretrain.syncBatchNorm && job.worldSize > 1;
     this.#reducer = isSynced
-      ? guardReducer(createBatchReducer(group), job.rank, () => this.#progress.step + 1)
+      ? guardReducer(createBatchReducer(group), job.rank, () => this.#loop.progress.step + 1)
       : undefined;
-    this.#checkpoints = new CheckpointWriter(context, this.#stepsPerEpoch, this.#model);
   }
 
   run(batches: BatchReader): StageResult | undefined {
-    const { job } = this.#context;
-    this.#clock.end("data");
-    this.#clock.take();
-    try {
-      for (;;) {
-        throwIfStopped(job);
-        const started = performance.now();
-        const batch = batches.next();
-        if (!batch) break;
-        this.#clock.end("data");
-        this.#step(batch, started);
-        batches.done();
-      }
-    } catch (thrown) {
-      this.#progress.rescue(thrown, () =>
-        this.#checkpoints.save(this.#progress.step, this.#progress.scalars()),
-      );
-      throw thrown;
-    }
-    return this.#progress.result();
+    const train = (batch: Batch, lr: number): number => this.#step(batch, lr);
+    this.#loop.run(batches, { model: this.#model, train });
+    return this.#loop.progress.result();
   }
 
-  #step(batch: Batch, started: number): void {
+  #step(batch: Batch, lr: number): number {
     const { job, group } = this.#context;
-    const { pretrain: stage } = job.recipe;
-    const step = batch.step;
-    const baseLr = stage.optimizer.lr;
-    const lr = learningRateAt(
-      stage.schedule,
-      { baseLr, epochs: stage.epochs, stepsPerEpoch: this.#stepsPerEpoch },
-      step,
-    );
+    const { optimizer, gradientScale } = job.recipe.pretrain;
     const loss = this.#forwardBackward(batch);
     this.#buckets.finish();
-    this.#clock.end("reduce");
+    this.#loop.clock.end("reduce");
 
-    const gradientScale = stage.gradientScale === "mmpretrain" ? 1 / group.worldSize : 1;
+    const scale = gradientScale === "mmpretrain" ? 1 / group.worldSize : 1;
     for (const [index, parameter] of this.#model.parameters.entries()) {
-      const options = updateOptions(stage.optimizer, parameter, lr, gradientScale);
+      const options = updateOptions(optimizer, parameter, lr, scale);
       const gradient = this.#buckets.gradient(index);
       this.#engine.update(parameter.weight, parameter.velocity, gradient, options);
     }
     this.#model.commitStatistics();
-    this.#clock.end("update");
-
-    const stepSeconds = (performance.now() - started) / 1000;
-    const phaseSeconds = this.#clock.take();
-    const images = batch.count;
-    const finished = this.#progress.add({
-      step: step + 1,
-      loss,
-      lr,
-      images,
-      stepSeconds,
-      phaseSeconds,
-    });
-    reportStep(this.#context, finished);
-    this.#checkpoints.afterStep(step + 1, this.#progress.stepsTotal, this.#progress.scalars());
-    this.#clock.end("data");
-    this.#clock.take();
+    this.#loop.clock.end("update");
+    return loss;
   }
 
   /** Fills the gradient buckets and returns the global loss. */
   #forwardBackward(batch: Batch): number {
     const engine = this.#engine;
+    const { clock } = this.#loop;
     const { job, group } = this.#context;
     const { data, pretrain: stage } = job.recipe;
     return engine.scope(() => {
@@ -146,7 +95,7 @@ class Pretraining {
       const { z } = this.#model.forwardTrain(images, this.#reducer);
       const dim = z.shape[1] ?? 0;
       const z_RD = engine.download(z);
-      this.#clock.end("forward");
+      clock.end("forward");
       const where = { rank: job.rank, step: batch.step + 1 };
       assertFiniteNumbers(z_RD, { ...where, what: "embeddings are" });
       const { loss, dz_RD, brokenRank } = ntXent(engine, group, z_RD, {
@@ -155,10 +104,10 @@ class Pretraining {
       });
       const rank = brokenRank ?? job.rank;
       assertFiniteNumbers(Float32Array.of(loss), { ...where, rank, what: "loss is" });
-      this.#clock.end("loss");
+      clock.end("loss");
       const dz = engine.upload(dz_RD, z.shape);
       this.#model.backward(dz, (index, gradient) => this.#buckets.add(index, gradient));
-      this.#clock.end("backward");
+      clock.end("backward");
       return loss;
     });
   }

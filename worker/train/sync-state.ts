@@ -1,18 +1,11 @@
 /** Gives every rank the state that rank 0 holds. */
 
 import type { ProcessGroup } from "../collective/process-group.ts";
-import type { ModelState, NamedTensors } from "../model/model-state.ts";
-
-/** A model whose state can be copied out and in. */
-interface Synchronised {
-  exportState(): ModelState;
-  importState(state: ModelState): void;
-  exportVelocities(): NamedTensors;
-  importVelocities(velocities: NamedTensors): void;
-}
+import type { NamedTensors } from "../model/model-state.ts";
+import type { Trained } from "./checkpoint-writer.ts";
 
 /** Overwrites weights, statistics and momentum of every rank by those of rank 0. */
-export function broadcastState(group: ProcessGroup, model: Synchronised): void {
+export function broadcastState(group: ProcessGroup, model: Trained): void {
   if (group.worldSize === 1) return;
   const { tensors, batchesTracked } = model.exportState();
   const velocities = model.exportVelocities();

@@ -65,10 +65,11 @@ export class TrainingProgress {
 
   /**
    * Saves what was reached when a stage ends early: the state after the last whole step is sound,
-   * unless the numbers themselves went wrong.
+   * unless the numbers themselves went wrong, or a defect may have struck in the middle of an update.
    */
   rescue(thrown: unknown, save: () => void): void {
-    if (FleetError.from(thrown).code === "LOSS_NOT_FINITE") return;
+    const { code } = FleetError.from(thrown);
+    if (code === "LOSS_NOT_FINITE" || code === "UNEXPECTED") return;
     try {
       save();
     } catch (second) {

@@ -1,0 +1,113 @@
+/** Checkpoints of a running stage: when rank 0 writes one, and how one is taken up again. */
+
+import { performance } from "node:perf_hooks";
+import { FleetError } from "../../proto/errors.ts";
+import { type Checkpoint, readCheckpoint, saveCheckpoint } from "../checkpoint/checkpoint-store.ts";
+import type { ModelState, NamedTensors } from "../model/model-state.ts";
+import { checkpointStore, type StageContext } from "./stage-context.ts";
+
+/** A model whose state can be copied out and in. */
+export interface Trained {
+  exportState(): ModelState;
+  exportVelocities(): NamedTensors;
+  importState(state: ModelState): void;
+  importVelocities(velocities: NamedTensors): void;
+}
+
+/**
+ * Puts a checkpoint of the same stage into `model`.
+ *
+ * @returns the figures that it carries
+ * @throws {FleetError} CHECKPOINT_INVALID naming the folder and what does not fit
+ */
+export function restoreCheckpoint(folder: string, model: Trained): Checkpoint["manifest"] {
+  const { manifest, model: tensors, optimizer } = readCheckpoint(folder);
+  naming(folder, () => {
+    model.importState({ tensors, batchesTracked: manifest.batchesTracked });
+    model.importVelocities(optimizer);
+  });
+  return manifest;
+}
+
+/** Puts the folder in front of what is wrong with its contents. */
+export function naming<T>(folder: string, action: () => T): T {
+  try {
+    return action();
+  } catch (thrown) {
+    const { code, message, detail } = FleetError.from(thrown);
+    throw new FleetError(code, `${folder}: ${message}`, detail, thrown);
+  }
+}
+
+/** Decides when rank 0 writes a checkpoint, and writes it. */
+export class CheckpointWriter {
+  readonly #context: StageContext;
+  readonly #stepsPerEpoch: number;
+  readonly #model: Trained;
+  #savedStep: number | undefined;
+
+  constructor(context: StageContext, stepsPerEpoch: number, model: Trained) {
+    this.#context = context;
+    this.#stepsPerEpoch = stepsPerEpoch;
+    this.#model = model;
+    this.#savedStep = context.job.resumeFrom === undefined ? undefined : context.job.startStep;
+  }
+
+  /** Writes one when `step` ends an epoch or an interval that asks for it. */
+  afterStep(step: number, stepsTotal: number, scalars: Readonly<Record<string, number>>): void {
+    const { everyEpochs, everySteps } = this.#recipe.checkpoint;
+    const isDue =
+      step === stepsTotal ||
+      step % (everyEpochs * this.#stepsPerEpoch) === 0 ||
+      (everySteps !== undefined && step % everySteps === 0);
+    if (isDue) this.save(step, scalars);
+  }
+
+  /**
+   * Writes a checkpoint of `step`, unless this is not rank 0 or it exists already.
+   *
+   * @throws {FleetError} STORAGE_FAILED; LOSS_NOT_FINITE when a weight is NaN or infinite, so that
+   *   such a state never replaces a good checkpoint
+   */
+  save(step: number, scalars: Readonly<Record<string, number>>): void {
+    const { job, send } = this.#context;
+    if (job.rank !== 0 || step === 0 || this.#savedStep === step) return;
+    const started = performance.now();
+    const { tensors, batchesTracked } = this.#model.exportState();
+    assertFinite(tensors, step);
+    saveCheckpoint(
+      checkpointStore(job.folder),
+      {
+        model: tensors,
+        optimizer: this.#model.exportVelocities(),
+        manifest: {
+          format: "simclr-fleet/checkpoint/1",
+          experimentId: job.experimentId,
+          recipe: job.recipe.name,
+          stage: job.stage,
+          step,
+          epoch: step / this.#stepsPerEpoch,
+          seed: job.recipe.seed,
+          worldSize: job.worldSize,
+          batchesTracked,
+          scalars,
+          createdAt: new Date().toISOString(),
+        },
+      },
+      this.#recipe.checkpoint.keep,
+    );
+    this.#savedStep = step;
+    send({ type: "checkpoint", step, seconds: (performance.now() - started) / 1000 });
+  }
+
+  get #recipe() {
+    return this.#context.job.recipe[this.#context.job.stage];
+  }
+}
+
+function assertFinite(tensors: NamedTensors, step: number): void {
+  for (const [name, { data }] of tensors) {
+    if (data.every(Number.isFinite)) continue;
+    throw new FleetError("LOSS_NOT_FINITE", `${name} is not finite after step ${step}`, { step });
+  }
+}

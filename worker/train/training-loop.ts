@@ -1,0 +1,82 @@
+/**
+ * The loop that both stages share: batches in, steps reported, checkpoints out. What a step does is
+ * the stage's affair.
+ */
+
+import { performance } from "node:perf_hooks";
+import type { Batch, BatchReader } from "../data/batch-reader.ts";
+import { stepsPerEpoch } from "../data/sampler.ts";
+import { learningRateAt } from "../optim/learning-rate.ts";
+import { CheckpointWriter, type Trained } from "./checkpoint-writer.ts";
+import { PhaseClock } from "./phase-clock.ts";
+import { type StageContext, throwIfStopped } from "./stage-context.ts";
+import { reportStep, TrainingProgress } from "./training-progress.ts";
+
+export interface StageSteps {
+  readonly model: Trained;
+  /** Trains on one batch at learning rate `lr`, moves the model, and returns the global loss. */
+  readonly train: (batch: Batch, lr: number) => number;
+  /** Runs after each step, before its checkpoint is written. */
+  readonly afterStep?: () => void;
+}
+
+export class TrainingLoop {
+  /** For the stage to book where the time of its step goes. */
+  readonly clock = new PhaseClock();
+  readonly stepsPerEpoch: number;
+  readonly progress: TrainingProgress;
+  readonly #context: StageContext;
+
+  constructor(context: StageContext) {
+    const { recipe, stage, trainImages, worldSize } = context.job;
+    const { batchPerWorker, dropLast, epochs } = recipe[stage];
+    this.#context = context;
+    const split = { count: trainImages, worldSize, batchPerWorker, dropLast };
+    this.stepsPerEpoch = stepsPerEpoch(split);
+    this.progress = new TrainingProgress(context, this.stepsPerEpoch, epochs);
+  }
+
+  /**
+   * Runs to the end of the stage. When it ends early, the state after the last whole step is saved.
+   *
+   * @throws {FleetError} GENERATION_ABORTED, DATA_INVALID, LOSS_NOT_FINITE, STORAGE_FAILED
+   */
+  run(batches: BatchReader, steps: StageSteps): void {
+    const { progress } = this;
+    const checkpoints = new CheckpointWriter(this.#context, this.stepsPerEpoch, steps.model);
+    try {
+      for (;;) {
+        throwIfStopped(this.#context.job);
+        this.clock.restart();
+        const started = performance.now();
+        const batch = batches.next();
+        if (!batch) return;
+        this.clock.end("data");
+        this.#step(batch, started, steps);
+        batches.done();
+        steps.afterStep?.();
+        checkpoints.afterStep(progress.step, progress.stepsTotal, progress.scalars());
+      }
+    } catch (thrown) {
+      progress.rescue(thrown, () => checkpoints.save(progress.step, progress.scalars()));
+      throw thrown;
+    }
+  }
+
+  #step(batch: Batch, started: number, { train }: StageSteps): void {
+    const { job } = this.#context;
+    const { schedule, optimizer, epochs } = job.recipe[job.stage];
+    const length = { baseLr: optimizer.lr, epochs, stepsPerEpoch: this.stepsPerEpoch };
+    const lr = learningRateAt(schedule, length, batch.step);
+    const loss = train(batch, lr);
+    const finished = this.progress.add({
+      step: batch.step + 1,
+      loss,
+      lr,
+      images: batch.count,
+      stepSeconds: (performance.now() - started) / 1000,
+      phaseSeconds: this.clock.seconds(),
+    });
+    reportStep(this.#context, finished);
+  }
+}
