@@ -320,10 +320,11 @@ export class Scheduler {
   #plan(): void {
     if (this.#isClosing) return;
     const requests = this.experiments().flatMap((experiment): GangRequest[] => {
-      if (experiment.phase.status !== "waiting" || !this.#handedOver.has(experiment.id)) return [];
+      if (experiment.phase.status !== "waiting") return [];
       const { id, priority, submittedUnixMs, lastGang: preferred } = experiment;
       const { workers } = presentStage(experiment);
-      return [{ experimentId: id, workers, priority, submittedUnixMs, preferred }];
+      const isHandedOver = this.#handedOver.has(id);
+      return [{ experimentId: id, workers, priority, submittedUnixMs, isHandedOver, preferred }];
     });
     if (requests.length === 0) return;
 

@@ -10,6 +10,11 @@ export interface GangRequest {
   /** Higher goes first. */
   readonly priority: number;
   readonly submittedUnixMs: number;
+  /**
+   * Whether the queue has let its stage go. Until then it holds its place and cannot start: between
+   * two stages a lower priority must not slip in.
+   */
+  readonly isHandedOver: boolean;
   /** Workers of its last gang in rank order: their caches are warm, so they are taken first. */
   readonly preferred: readonly string[];
 }
@@ -69,6 +74,9 @@ function planGang(request: GangRequest, pools: readonly Pool[]): GangPlan {
   if (fitting) {
     const gang = rankOrder(fitting.idle, request.preferred).slice(0, workers);
     for (const id of gang) fitting.idle.splice(fitting.idle.indexOf(id), 1);
+    if (!request.isHandedOver) {
+      return { type: "wait", experimentId, reason: "waits for the queue to hand its stage over" };
+    }
     return { type: "start", experimentId, gang };
   }
 

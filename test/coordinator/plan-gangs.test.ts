@@ -8,7 +8,8 @@ import {
 } from "../../coordinator/gang/plan-gangs.ts";
 
 function request(experimentId: string, workers: number, more: Partial<GangRequest> = {}) {
-  return { experimentId, workers, priority: 0, submittedUnixMs: 0, preferred: [], ...more };
+  const defaults = { priority: 0, submittedUnixMs: 0, isHandedOver: true, preferred: [] };
+  return { experimentId, workers, ...defaults, ...more };
 }
 
 /** `idle` free workers and `busy` others, of one engine. */
@@ -54,6 +55,14 @@ describe("gang planner", () => {
       a: ["wasm00", "wasm01"],
       b: ["wasm02"],
     });
+  });
+
+  it("keeps the workers of one that the queue has not let go yet from a lower priority", () => {
+    const requests = [request("low", 2), request("high", 2, { priority: 1, isHandedOver: false })];
+    const plans = planGangs(requests, fleet(3));
+    assert.deepEqual(gangs(plans), {});
+    assert.equal(reason(plans, "high"), "waits for the queue to hand its stage over");
+    assert.deepEqual(Object.keys(gangs(planGangs(requests, fleet(4)))), ["low"]);
   });
 
   it("serves the higher priority first, then the earlier submission", () => {

@@ -10,7 +10,8 @@ export class Sfc32 {
 
   /**
    * @param seed 96 bits, as three integers that are taken modulo 2^32
-   * @param warmUp outputs that are thrown away, until every bit of the seed has reached every bit of
+   * @param warmUp outputs that are thrown away, until every bit of the seed has reached every bit
+   * of
    *   the state
    */
   constructor([a, b, c]: readonly [number, number, number], warmUp: number) {

@@ -65,7 +65,8 @@ export class TrainingProgress {
 
   /**
    * Saves what was reached when a stage ends early: the state after the last whole step is sound,
-   * unless the numbers themselves went wrong, or a defect may have struck in the middle of an update.
+   * unless the numbers themselves went wrong, or a defect may have struck in the middle of an
+   * update.
    */
   rescue(thrown: unknown, save: () => void): void {
     const { code } = FleetError.from(thrown);
