@@ -82,7 +82,7 @@ export interface ClusterSuite {
   submit(recipe: RecipeInput): Promise<string>;
 }
 
-/** Gives the enclosing suite images, a coordinator and `workers` workers, and ends them after it. */
+/** Gives the enclosing suite images, a coordinator and workers, and ends them after it. */
 export function useCluster(options: {
   readonly images: { readonly train: number; readonly val: number };
   readonly workers: number;

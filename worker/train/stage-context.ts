@@ -1,4 +1,4 @@
-/** What a stage has at hand on its rank: the job, the group, the log, the way to the main thread. */
+/** What a stage has at hand on its rank. */
 
 import path from "node:path";
 import { FleetError } from "../../proto/errors.ts";
