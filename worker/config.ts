@@ -3,6 +3,7 @@
 import { availableParallelism } from "node:os";
 import { z } from "zod";
 import { FleetError } from "../proto/errors.ts";
+import type { Precision } from "./engine/engine.ts";
 
 const port = z.coerce.number().int().min(0).max(65_535);
 const address = z.string().regex(/^[^\s:/]+:\d{1,5}$/, "must be HOST:PORT");
@@ -16,6 +17,7 @@ const configSchema = z.object({
   coordinator: address,
   engine: z.string().min(1),
   threads: z.coerce.number().int().positive(),
+  precision: z.enum(["f32", "bf16"]),
   loaderThreads: z.coerce.number().int().positive(),
   workDir: z.string().min(1),
   host: z.string().min(1),
@@ -34,6 +36,7 @@ export interface WorkerConfig {
   readonly coordinator: string;
   readonly engine: string;
   readonly threads: number;
+  readonly precision: Precision;
   readonly loaderThreads: number;
   readonly workDir: string;
   /** Interface of the peer server and of HTTP. */

@@ -22,6 +22,7 @@ program
   .option("--coordinator <host:port>", "address of the coordinator", "127.0.0.1:50051")
   .option("--engine <name>", "auto, tfjs, tfjs:node-gpu, tfjs:node or tfjs:wasm", "auto")
   .option("--threads <n>", "compute threads", "1")
+  .option("--precision <type>", "f32, or bf16 where the engine has it", "f32")
   .option("--loader-threads <n>", "threads that decode images", String(DEFAULT_LOADER_THREADS))
   .option("--work-dir <dir>", "checkpoints and results; shared by all workers", "work_dirs")
   .option("--host <address>", "interface to listen on for peers", "127.0.0.1")

@@ -14,7 +14,7 @@ export const refusals = new Map<string, FleetError>();
 
 for (const name of NAMES) {
   try {
-    (await openEngine(name, { threads: 1 })).engine.close();
+    (await openEngine(name, { threads: 1, precision: "f32" })).engine.close();
     loaded.push(name);
   } catch (thrown) {
     refusals.set(name, FleetError.from(thrown));
@@ -32,7 +32,7 @@ export function describeEngines(subject: string, suite: (engine: () => Engine) =
       let engine: Engine;
 
       before("opens the engine", async () => {
-        ({ engine } = await openEngine(name, { threads: 1 }));
+        ({ engine } = await openEngine(name, { threads: 1, precision: "f32" }));
       });
       after("closes the engine", () => engine.close());
       afterEach("frees everything", () =>

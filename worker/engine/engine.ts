@@ -17,6 +17,24 @@ export interface Tensor {
   readonly shape: readonly number[];
 }
 
+/**
+ * Number type of activations, of the copies of weights that convolutions read and of the
+ * convolutions' arithmetic. Weights, statistics, loss and optimizer are float32 in either.
+ */
+export type Precision = "f32" | "bf16";
+
+/** What one kind of operation on one set of shapes took. */
+export interface OperationProfile {
+  /** e.g. "convolution 64x56x56 -> 256x56x56, 1x1". */
+  readonly operation: string;
+  /** How the engine computed it, in the engine's own words. */
+  readonly implementation: string;
+  readonly calls: number;
+  readonly seconds: number;
+  /** Multiplications and additions of matrix products and convolutions; 0 for other operations. */
+  readonly flops: number;
+}
+
 export interface Geometry {
   readonly stride: number;
   readonly padding: number;
@@ -113,6 +131,8 @@ export interface Engine {
   release(...tensors: readonly Tensor[]): void;
   /** Tensors alive now and the bytes they hold. */
   memory(): { readonly tensors: number; readonly bytes: number };
+  /** Where the time went since the last call; present when the engine was opened to measure it. */
+  readonly takeProfile?: () => readonly OperationProfile[];
   close(): void;
 
   /** Copies `data` (row-major, logical layout) to the device. */

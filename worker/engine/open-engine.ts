@@ -1,16 +1,24 @@
 /** Chooses and loads the engine that a worker was asked to compute with. */
 
 import { FleetError } from "../../proto/errors.ts";
-import type { Engine } from "./engine.ts";
+import type { Engine, Precision } from "./engine.ts";
 import { openNative } from "./tfjs/native/open-native.ts";
 import { openWasm } from "./tfjs/wasm/open-wasm.ts";
 
+export interface EngineOptions {
+  /** CPU threads that the engine may use. */
+  readonly threads: number;
+  readonly precision: Precision;
+  /** Lets the engine measure its operations, see {@link Engine.takeProfile}. */
+  readonly profile?: boolean;
+}
+
 /** Best first. */
 const LOADERS = {
-  "tfjs:node-gpu": () => openNative("node-gpu"),
-  "tfjs:node": () => openNative("node"),
-  "tfjs:wasm": openWasm,
-} as const satisfies Record<string, () => Promise<Engine>>;
+  "tfjs:node-gpu": (options) => inFloat32("tfjs", options, () => openNative("node-gpu")),
+  "tfjs:node": (options) => inFloat32("tfjs", options, () => openNative("node")),
+  "tfjs:wasm": (options) => inFloat32("tfjs", options, openWasm),
+} as const satisfies Record<string, (options: EngineOptions) => Promise<Engine>>;
 
 type EngineName = keyof typeof LOADERS;
 
@@ -27,18 +35,14 @@ export interface OpenedEngine {
  * in a process: TensorFlow.js keeps its state in globals.
  *
  * @param request `auto`, `tfjs`, `tfjs:node-gpu`, `tfjs:node` or `tfjs:wasm`
- * @param options.threads CPU threads that the engine may use
  * @throws {FleetError} USAGE for another name, ENGINE_UNAVAILABLE when the engine cannot load
  */
-export async function openEngine(
-  request: string,
-  options: { readonly threads: number },
-): Promise<OpenedEngine> {
+export async function openEngine(request: string, options: EngineOptions): Promise<OpenedEngine> {
   const wanted = enginesFor(request);
   const reasons: string[] = [];
   for (const name of wanted) {
     try {
-      const engine = await LOADERS[name]();
+      const engine = await LOADERS[name](options);
       return { engine, notes: [...notesOn(engine, options.threads), ...reasons] };
     } catch (thrown) {
       const { message } = FleetError.from(thrown);
@@ -54,6 +58,18 @@ function enginesFor(request: string): readonly EngineName[] {
   if (name) return [name];
   const valid = ["auto", "tfjs", ...NAMES].join(", ");
   throw new FleetError("USAGE", `there is no engine "${request}"; choose one of ${valid}`);
+}
+
+function inFloat32(
+  engine: string,
+  { precision }: EngineOptions,
+  open: () => Promise<Engine>,
+): Promise<Engine> {
+  if (precision === "f32") return open();
+  throw new FleetError(
+    "ENGINE_UNAVAILABLE",
+    `${engine} computes in f32 only, not in ${precision}; the onednn engine can`,
+  );
 }
 
 function notesOn({ name, device }: Engine, threads: number): string[] {

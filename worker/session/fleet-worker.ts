@@ -54,7 +54,8 @@ export class FleetWorker {
 
   /** @throws {FleetError} ENGINE_UNAVAILABLE, PORT_IN_USE, USAGE */
   static async start(config: WorkerConfig, log: Log): Promise<FleetWorker> {
-    const engine = await EngineHost.start({ engine: config.engine, threads: config.threads });
+    const { engine: name, threads, precision } = config;
+    const engine = await EngineHost.start({ engine: name, threads, precision });
     for (const note of engine.notes) log.info({ engine: engine.name }, note);
     try {
       return new FleetWorker(config, log, await FleetWorker.#open(config, log, engine));

@@ -9,7 +9,7 @@ import { connectGroup } from "../collective/bridge.ts";
 import { soloGroup } from "../collective/process-group.ts";
 import { openBatches } from "../data/batch-reader.ts";
 import type { Engine } from "../engine/engine.ts";
-import { openEngine } from "../engine/open-engine.ts";
+import { type EngineOptions, openEngine } from "../engine/open-engine.ts";
 import { linearEvaluation } from "./linear.ts";
 import { pretrain } from "./pretrain.ts";
 import type { StageContext } from "./stage-context.ts";
@@ -17,9 +17,8 @@ import type { EngineThreadMessage, MainThreadMessage, StageJob, StageResult } fr
 import { openStageLog, silentLog } from "./stage-log.ts";
 
 /** What the main thread starts this thread with. */
-export interface EngineThreadData {
+export interface EngineThreadData extends EngineOptions {
   readonly engine: string;
-  readonly threads: number;
 }
 
 const port = parentPort;
@@ -28,7 +27,7 @@ if (port) await serve(workerData as EngineThreadData);
 async function serve(options: EngineThreadData): Promise<void> {
   let engine: Engine;
   try {
-    const opened = await openEngine(options.engine, { threads: options.threads });
+    const opened = await openEngine(options.engine, options);
     engine = opened.engine;
     send({ type: "ready", name: engine.name, device: engine.device, notes: opened.notes });
   } catch (thrown) {

@@ -9,12 +9,15 @@ describe("openEngine", function () {
   this.timeout(20_000);
 
   it("refuses an unknown engine and lists the known ones", async () => {
-    await assert.rejects(openEngine("onnx", { threads: 1 }), (thrown: unknown) => {
-      assert.ok(thrown instanceof FleetError);
-      assert.equal(thrown.code, "USAGE");
-      assert.match(thrown.message, /auto, tfjs, tfjs:node-gpu, tfjs:node, tfjs:wasm/);
-      return true;
-    });
+    await assert.rejects(
+      openEngine("onnx", { threads: 1, precision: "f32" }),
+      (thrown: unknown) => {
+        assert.ok(thrown instanceof FleetError);
+        assert.equal(thrown.code, "USAGE");
+        assert.match(thrown.message, /auto, tfjs, tfjs:node-gpu, tfjs:node, tfjs:wasm/);
+        return true;
+      },
+    );
   });
 
   for (const [name, error] of refusals)
@@ -26,14 +29,14 @@ describe("openEngine", function () {
 
   for (const request of ["auto", "tfjs"])
     it(`takes the best engine that loads for ${request}, and says why no better one`, async () => {
-      const { engine, notes } = await openEngine(request, { threads: 1 });
+      const { engine, notes } = await openEngine(request, { threads: 1, precision: "f32" });
       const better = [...refusals.values()].map(({ message }) => message);
       assert.deepEqual(notes, [`computing with ${engine.name} (${engine.device})`, ...better]);
       engine.close();
     });
 
   it("says that WebAssembly uses one thread", async () => {
-    const { engine, notes } = await openEngine("tfjs:wasm", { threads: 4 });
+    const { engine, notes } = await openEngine("tfjs:wasm", { threads: 4, precision: "f32" });
     assert.equal(engine.device, "CPU, 1 thread");
     assert.match(notes[1] ?? "", /1 of 4 threads/);
     engine.close();
@@ -43,7 +46,7 @@ describe("openEngine", function () {
     const module = new URL("../../../worker/engine/open-engine.js", import.meta.url);
     const thread = new Worker(
       `import(${JSON.stringify(module.href)}).then(async ({ openEngine }) => {
-        const { engine } = await openEngine("tfjs:wasm", { threads: 1 });
+        const { engine } = await openEngine("tfjs:wasm", { threads: 1, precision: "f32" });
         const a = engine.upload(Float32Array.of(1, 2), [2]);
         require("node:worker_threads").parentPort.postMessage(engine.download(engine.add(a, a)));
       });`,

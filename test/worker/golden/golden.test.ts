@@ -14,7 +14,7 @@ describe("reference cases on tfjs:wasm", function () {
 
   let engine: Engine;
   before(async () => {
-    engine = (await openEngine("tfjs:wasm", { threads: 1 })).engine;
+    engine = (await openEngine("tfjs:wasm", { threads: 1, precision: "f32" })).engine;
   });
   after(() => engine.close());
 
