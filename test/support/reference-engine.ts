@@ -15,6 +15,7 @@ import type {
   ContrastiveOptions,
   ContrastiveRows,
   Engine,
+  FrozenNorm,
   Geometry,
   Moments,
   PoolSaved,
@@ -218,11 +219,14 @@ export class ReferenceEngine implements Engine {
     };
   }
 
-  batchNormInference(
-    x: Tensor,
-    { weight, bias, mean, variance }: Parameters<Engine["batchNormInference"]>[1],
+  convolutionInference(
+    images: Tensor,
+    filter: Tensor,
+    geometry: Geometry,
+    { weight, bias, mean, variance }: FrozenNorm,
     options: BatchNormOptions,
   ): Tensor {
+    const x = this.convolution(images, filter, geometry);
     const channel = channelIndex(x.shape);
     const [mean_C, variance_C] = [this.#read(mean).data, this.#read(variance).data];
     const xHat = this.#tensors

@@ -57,6 +57,14 @@ export interface BatchReducer {
   sums(sums: Float32Array): void;
 }
 
+/** A batch norm with given statistics; all four are [C]. */
+export interface FrozenNorm {
+  readonly weight: Tensor;
+  readonly bias: Tensor;
+  readonly mean: Tensor;
+  readonly variance: Tensor;
+}
+
 export interface BatchNormOptions {
   readonly eps: number;
   /** Applies max(0, .) to the result, after the residual was added. */
@@ -167,6 +175,17 @@ export interface Engine {
     weightShape: readonly number[],
     geometry: Geometry,
   ): Tensor;
+  /**
+   * Convolution with a norm in eval mode after it; there is no backward. An engine may keep what it
+   * derives from weight and norm until one of these tensors changes.
+   */
+  convolutionInference(
+    x: Tensor,
+    weight: Tensor,
+    geometry: Geometry,
+    norm: FrozenNorm,
+    options: BatchNormOptions,
+  ): Tensor;
 
   /**
    * Batch norm with the statistics of the batch, x [N,C,H,W] or [N,C]; weight, bias [C].
@@ -180,17 +199,6 @@ export interface Engine {
     reducer?: BatchReducer,
   ): BatchNormTrained;
   batchNormBackward(dy: Tensor, saved: BatchNormSaved, reducer?: BatchReducer): BatchNormGradients;
-  /** Batch norm with given statistics; mean, variance, weight, bias are [C]. */
-  batchNormInference(
-    x: Tensor,
-    norm: {
-      readonly weight: Tensor;
-      readonly bias: Tensor;
-      readonly mean: Tensor;
-      readonly variance: Tensor;
-    },
-    options: BatchNormOptions,
-  ): Tensor;
 
   /** 3x3 window, stride 2, padding 1: the only pool that ResNet has. */
   maxPool(x: Tensor): { readonly y: Tensor; readonly saved: PoolSaved };

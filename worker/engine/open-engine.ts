@@ -16,6 +16,10 @@ export interface EngineOptions {
 /** Best first. */
 const LOADERS = {
   "tfjs:node-gpu": (options) => inFloat32("tfjs", options, () => openNative("node-gpu")),
+  onednn: async (options) => {
+    const { openOnednn } = await importOnednn();
+    return openOnednn(options);
+  },
   "tfjs:node": (options) => inFloat32("tfjs", options, () => openNative("node")),
   "tfjs:wasm": (options) => inFloat32("tfjs", options, openWasm),
 } as const satisfies Record<string, (options: EngineOptions) => Promise<Engine>>;
@@ -70,6 +74,16 @@ function inFloat32(
     "ENGINE_UNAVAILABLE",
     `${engine} computes in f32 only, not in ${precision}; the onednn engine can`,
   );
+}
+
+/** Loaded late: on a platform that koffi does not know, the other engines must still work. */
+async function importOnednn(): Promise<typeof import("./onednn/open-onednn.ts")> {
+  try {
+    return await import("./onednn/open-onednn.ts");
+  } catch (thrown) {
+    const reason = thrown instanceof Error ? thrown.message.split("\n", 1)[0] : String(thrown);
+    throw new FleetError("ENGINE_UNAVAILABLE", `koffi does not load (${reason})`);
+  }
 }
 
 function notesOn({ name, device }: Engine, threads: number): string[] {

@@ -45,9 +45,10 @@ function inferLayer(
   x: Tensor,
   options: { readonly relu: boolean; readonly residual?: Tensor },
 ): Tensor {
-  const raw = engine.convolution(x, tensorOf(`${convolution}.weight`), { stride, padding });
-  const y = engine.batchNormInference(
-    raw,
+  return engine.convolutionInference(
+    x,
+    tensorOf(`${convolution}.weight`),
+    { stride, padding },
     {
       weight: tensorOf(`${norm}.weight`),
       bias: tensorOf(`${norm}.bias`),
@@ -56,6 +57,4 @@ function inferLayer(
     },
     { eps, ...options },
   );
-  engine.release(raw);
-  return y;
 }

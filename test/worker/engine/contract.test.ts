@@ -1,7 +1,7 @@
 /** What every engine has to compute, compared with the reference engine on the same inputs. */
 
 import assert from "node:assert/strict";
-import type { BatchReducer, Moments } from "../../../worker/engine/engine.ts";
+import type { BatchReducer, Moments, Tensor } from "../../../worker/engine/engine.ts";
 import {
   agreesWithReference,
   bitsOf,
@@ -40,6 +40,13 @@ const CONVOLUTIONS: readonly (readonly [
   [40, 3, 5, 6, 4, [3, 3], 2, 1],
   // One pixel, as at the end of a small network.
   [4, 6, 1, 1, 5, [3, 3], 1, 1],
+  // Channels that fill registers, and channels that do not.
+  [2, 16, 9, 7, 32, [3, 3], 1, 1],
+  [3, 32, 8, 6, 16, [3, 3], 2, 1],
+  [2, 16, 7, 7, 64, [1, 1], 1, 0],
+  [2, 32, 8, 8, 48, [1, 1], 2, 0],
+  [2, 20, 6, 5, 28, [3, 3], 1, 1],
+  [2, 3, 20, 18, 16, [7, 7], 2, 3],
   // So much that the weight's gradient is summed in parts.
   [32, 16, 17, 16, 8, [3, 3], 1, 1],
 ];
@@ -93,7 +100,9 @@ interface NormCase {
 
 const NORM_CASES: readonly NormCase[] = [
   [4, 3, 5, 7],
+  [3, 24, 5, 3],
   [16, 8],
+  [6, 13],
 ].flatMap((shape) =>
   [false, true].flatMap((relu) =>
     [false, true].flatMap((withResidual) =>
@@ -118,17 +127,53 @@ function batchNorm({ shape, relu, withResidual, withReducer }: NormCase) {
       variance: moments.variance,
       count: moments.count,
       ...engine.batchNormBackward(dy, saved, reducer),
-      inference: engine.batchNormInference(
-        x,
-        {
-          weight,
-          bias,
-          mean: trial.tensor([channels]),
-          variance: trial.tensor([channels], { centre: 2 }),
-        },
-        options,
-      ),
     };
+  };
+}
+
+interface FrozenCase {
+  /** [outputs, inputs, kernel height and width] */
+  readonly weight: readonly [number, number, number, number];
+  readonly stride: number;
+  readonly relu: boolean;
+  readonly withResidual: boolean;
+}
+
+const FROZEN_CASES: readonly FrozenCase[] = (
+  [
+    { weight: [5, 3, 3, 3], stride: 1 },
+    { weight: [32, 16, 1, 1], stride: 1 },
+    { weight: [16, 16, 3, 3], stride: 2 },
+    { weight: [24, 32, 1, 1], stride: 2 },
+  ] as const
+).flatMap((convolution) =>
+  [false, true].flatMap((relu) =>
+    [false, true].map((withResidual) => ({ ...convolution, relu, withResidual })),
+  ),
+);
+
+function frozen({ weight: weightShape, stride, relu, withResidual }: FrozenCase) {
+  return (trial: Trial): Results => {
+    const { engine } = trial;
+    const [outputs, inputs, kernel] = weightShape;
+    const geometry = { stride, padding: (kernel - 1) / 2 };
+    const x = trial.tensor([2, inputs, 6, 8]);
+    const weight = trial.tensor(weightShape);
+    const norm = {
+      weight: trial.tensor([outputs], { centre: 1 }),
+      bias: trial.tensor([outputs]),
+      mean: trial.tensor([outputs]),
+      variance: trial.tensor([outputs], { centre: 2 }),
+    };
+    const residual = trial.tensor([2, outputs, 6 / stride, 8 / stride]);
+    const options = { eps: 1e-5, relu, ...(withResidual && { residual }) };
+    const run = (): Tensor => engine.convolutionInference(x, weight, geometry, norm, options);
+    const results = { first: run(), again: run() };
+    // Whatever an engine keeps must not outlive a change.
+    engine.assign(norm.mean, trial.values(outputs));
+    const afterNorm = run();
+    engine.assign(weight, trial.values(outputs * inputs * kernel ** 2));
+    return { ...results, afterNorm, afterWeight: run() };
   };
 }
 
@@ -257,8 +302,17 @@ describeEngines("arithmetic", (engine) => {
       batchNorm(norm),
       SUM_TOLERANCE,
     );
+  for (const convolution of FROZEN_CASES)
+    agrees(
+      `convolves and normalises as in eval mode, [${convolution.weight}]` +
+        `${convolution.stride > 1 ? " / 2" : ""}${convolution.withResidual ? " + residual" : ""}` +
+        `${convolution.relu ? ", ReLU" : ""}`,
+      frozen(convolution),
+      SUM_TOLERANCE,
+    );
   agrees("pools and averages even sizes, and back", pools([2, 3, 8, 6]));
   agrees("pools and averages odd sizes, and back", pools([2, 3, 9, 7]));
+  agrees("pools and averages many channels, and back", pools([2, 16, 8, 6]));
   agrees("averages a single pixel", pools([2, 3, 1, 1]));
   agrees("has a linear layer, and back", linear);
   agrees("normalises images, and adds", images);

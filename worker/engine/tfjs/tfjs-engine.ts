@@ -16,6 +16,7 @@ import type {
   ContrastiveOptions,
   ContrastiveRows,
   Engine,
+  FrozenNorm,
   Geometry,
   PoolSaved,
   Tensor,
@@ -147,8 +148,8 @@ export class TfjsEngine implements Engine {
     reducer?: BatchReducer,
   ): BatchNormTrained {
     const a = this.#read(x, "image");
-    const [w, b] = [this.#readChannels(weight, x), this.#readChannels(bias, x)];
-    const rawOptions = this.#normOptions(x, options);
+    const [w, b] = [this.#readChannels(weight, x.shape), this.#readChannels(bias, x.shape)];
+    const rawOptions = this.#normOptions(x.shape, options);
     const { y, moments, kept, backward } = this.#compute(
       () => this.#kernels.batchNormTrain(a, w, b, rawOptions, reducer),
       (trained) => [trained.y, ...trained.kept],
@@ -175,22 +176,26 @@ export class TfjsEngine implements Engine {
     };
   }
 
-  batchNormInference(
+  convolutionInference(
     x: Tensor,
-    norm: Parameters<Engine["batchNormInference"]>[1],
+    weight: Tensor,
+    geometry: Geometry,
+    norm: FrozenNorm,
     options: BatchNormOptions,
   ): Tensor {
-    const a = this.#read(x, "image");
+    const shape = convolutionShape(x.shape, weight.shape, geometry);
+    const [a, w] = [this.#read(x, "image"), this.#read(weight, "filter")];
     const rawNorm = {
-      weight: this.#readChannels(norm.weight, x),
-      bias: this.#readChannels(norm.bias, x),
-      mean: this.#readChannels(norm.mean, x),
-      variance: this.#readChannels(norm.variance, x),
+      weight: this.#readChannels(norm.weight, shape),
+      bias: this.#readChannels(norm.bias, shape),
+      mean: this.#readChannels(norm.mean, shape),
+      variance: this.#readChannels(norm.variance, shape),
     };
-    const rawOptions = this.#normOptions(x, options);
-    return this.#make(x.shape, "image", () =>
-      this.#kernels.batchNormInference(a, rawNorm, rawOptions),
-    );
+    const rawOptions = this.#normOptions(shape, options);
+    return this.#make(shape, "image", () => {
+      const raw = this.#kernels.convolution(a, w, geometry);
+      return this.#kernels.batchNormInference(raw, rawNorm, rawOptions);
+    });
   }
 
   maxPool(x: Tensor): { readonly y: Tensor; readonly saved: PoolSaved } {
@@ -350,13 +355,16 @@ export class TfjsEngine implements Engine {
     return handle.raw;
   }
 
-  #readChannels(tensor: Tensor, x: Tensor): Raw {
-    assertShape(tensor.shape, [x.shape[1]!]);
+  #readChannels(tensor: Tensor, shape: readonly number[]): Raw {
+    assertShape(tensor.shape, [shape[1]!]);
     return this.#read(tensor, "logical");
   }
 
-  #normOptions(x: Tensor, { eps, relu, residual }: BatchNormOptions): RawNormOptions {
-    if (residual) assertShape(residual.shape, x.shape);
+  #normOptions(
+    shape: readonly number[],
+    { eps, relu, residual }: BatchNormOptions,
+  ): RawNormOptions {
+    if (residual) assertShape(residual.shape, shape);
     return { eps, relu, residual: residual && this.#read(residual, "image") };
   }
 

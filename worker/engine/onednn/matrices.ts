@@ -1,0 +1,58 @@
+/** Products of row-major float32 matrices. */
+
+import type { Address, Library } from "./library.ts";
+import type { Profiler } from "./profiler.ts";
+
+const [PLAIN, TRANSPOSED] = ["N".charCodeAt(0), "T".charCodeAt(0)] as const;
+
+/** A matrix as it lies in memory, and whether its transpose is meant. */
+export interface Operand {
+  readonly address: Address;
+  readonly rows: number;
+  readonly columns: number;
+  readonly transposed?: boolean;
+}
+
+export class Matrices {
+  readonly #library: Library;
+  readonly #profiler: Profiler;
+
+  constructor(library: Library, profiler: Profiler) {
+    this.#library = library;
+    this.#profiler = profiler;
+  }
+
+  /**
+   * c = scale a b, or with `accumulate` c += scale a b.
+   * @param c address of [rows of a, columns of b]
+   */
+  multiply(
+    a: Operand,
+    b: Operand,
+    c: Address,
+    { scale = 1, accumulate = false }: { scale?: number; accumulate?: boolean } = {},
+  ): void {
+    const [rows, inner] = a.transposed ? [a.columns, a.rows] : [a.rows, a.columns];
+    const columns = b.transposed ? b.rows : b.columns;
+    const name = `matrix product [${rows},${inner}] * [${inner},${columns}]`;
+    const operation = { name, implementation: "sgemm", flops: 2 * rows * inner * columns };
+    this.#profiler.measure(operation, () => {
+      const status = this.#library.symbols.sgemm(
+        a.transposed ? TRANSPOSED : PLAIN,
+        b.transposed ? TRANSPOSED : PLAIN,
+        rows,
+        columns,
+        inner,
+        scale,
+        a.address,
+        a.columns,
+        b.address,
+        b.columns,
+        accumulate ? 1 : 0,
+        c,
+        columns,
+      );
+      this.#library.check(name, status);
+    });
+  }
+}

@@ -1,0 +1,69 @@
+import type { Precision } from "../engine.ts";
+import { Arena } from "./arena.ts";
+import { VectorKernels } from "./kernels/vector-kernels.ts";
+import { Layouts } from "./layout.ts";
+import { Library, unavailable } from "./library.ts";
+import { Matrices } from "./matrices.ts";
+import { OnednnEngine } from "./onednn-engine.ts";
+import { Primitives } from "./primitives.ts";
+import { Profiler } from "./profiler.ts";
+import { Store } from "./store.ts";
+import { setThreads } from "./threads.ts";
+
+/** Bits of `dnnl_cpu_isa_t`. */
+const AVX2 = 0x7;
+const AVX512 = 0x27;
+const AVX512_BF16 = 0xe7;
+
+const NAMES = [
+  [AVX512_BF16, "AVX-512 with bf16"],
+  [AVX512, "AVX-512"],
+  [AVX2, "AVX2"],
+] as const;
+
+export interface OnednnOptions {
+  readonly threads: number;
+  readonly precision: Precision;
+  readonly profile?: boolean;
+}
+
+/** @throws {FleetError} ENGINE_UNAVAILABLE, with what is missing and what to do about it */
+export function openOnednn({ threads, precision, profile = false }: OnednnOptions): OnednnEngine {
+  const library = Library.open();
+  const isa = library.symbols.effectiveIsa();
+  const has = (set: number): boolean => (isa & set) === set;
+  const instructions = NAMES.find(([set]) => has(set))?.[1];
+  if (instructions === undefined) {
+    throw unavailable("this CPU has no AVX2, which the engine's kernels are written in");
+  }
+  if (precision === "bf16" && !has(AVX512)) {
+    throw unavailable(
+      `this CPU has no AVX-512, which oneDNN's bf16 needs (it has ${instructions}); ` +
+        "leave out --precision bf16",
+    );
+  }
+  setThreads(threads);
+  const kernels = openKernels(threads);
+  const profiler = new Profiler(profile);
+  const layouts = new Layouts(library, has(AVX512) ? 16 : 8, precision);
+  const primitives = new Primitives(library, layouts, profiler, precision);
+  const store = new Store(new Arena(), layouts, primitives);
+  const matrices = new Matrices(library, profiler);
+  const { major, minor, patch } = library.version;
+  const counted = `${threads} thread${threads === 1 ? "" : "s"}`;
+  return new OnednnEngine(
+    { library, layouts, primitives, matrices, kernels, store, profiler },
+    {
+      name: precision === "f32" ? "onednn" : `onednn:${precision}`,
+      device: `CPU, oneDNN ${major}.${minor}.${patch}, ${instructions}, ${counted}`,
+    },
+  );
+}
+
+function openKernels(threads: number): VectorKernels {
+  try {
+    return VectorKernels.open(threads);
+  } catch (thrown) {
+    throw unavailable(thrown instanceof Error ? thrown.message : String(thrown));
+  }
+}
