@@ -1,9 +1,31 @@
 /**
  * The memory-bound operations that oneDNN lacks: batch-norm statistics, fused normalise, residual
  * and ReLU with their backward, and the optimizer's vector work.
+ *
+ * A kernel is machine code that is written on first use, for one element type, block width and set
+ * of options each, so that nothing is decided inside its loop.
  */
 
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import koffi from "koffi";
 import type { ElementType } from "./elements.ts";
+import { ExecutableMemory } from "./executable-memory.ts";
+import {
+  addKernel,
+  momentumKernel,
+  PARTIAL_SUMS,
+  PIECE,
+  sumOfSquaresKernel,
+} from "./flat-kernels.ts";
+import {
+  backwardApplyKernel,
+  backwardSumsKernel,
+  momentsKernel,
+  normaliseKernel,
+} from "./image-kernels.ts";
+import { loadOpenMp, type RunTeam } from "./open-mp.ts";
+import { SLOT, SLOT_BYTES, SLOTS, type Team } from "./work-items.ts";
 
 export type { ElementType } from "./elements.ts";
 
@@ -42,67 +64,147 @@ export interface MomentumOptions {
   readonly nesterov: boolean;
 }
 
+/** What one call of a kernel works on. */
+interface Work {
+  readonly items: number;
+  readonly blocks?: number;
+  readonly elements: number;
+  readonly addresses: readonly number[];
+  readonly scalars?: readonly number[];
+}
+
 /**
  * Runs the kernels on the threads of oneDNN's OpenMP pool. Every call blocks, and its result does
  * not depend on the number of threads. Arguments named after data are addresses of memory that the
  * caller keeps; per-channel vectors are f32 of blocks * width values.
  */
 export class VectorKernels {
-  /** Throws where the CPU, libgomp or executable memory is missing. */
-  static open(_threads: number): VectorKernels {
-    throw new Error("not there yet");
+  readonly #threads: number;
+  readonly #runTeam: RunTeam;
+  readonly #team: Team;
+  readonly #kernels = new Map<string, ExecutableMemory>();
+  /** What kernels read their arguments from; floats lie in the same memory. */
+  readonly #slots = new Uint32Array(SLOTS * (SLOT_BYTES / 4));
+  readonly #floats = new Float32Array(this.#slots.buffer);
+  readonly #slotsAddress = addressOf(this.#slots);
+  #partialSums = new Float64Array(1024 * PARTIAL_SUMS);
+  #partialSumsAddress = addressOf(this.#partialSums);
+
+  private constructor(threads: number, runTeam: RunTeam, team: Team) {
+    this.#threads = threads;
+    this.#runTeam = runTeam;
+    this.#team = team;
   }
 
-  close(): void {}
+  /** Throws where the CPU's instructions, libgomp or executable memory are missing. */
+  static open(threads: number): VectorKernels {
+    assert.ok(Number.isInteger(threads) && threads > 0, "a team has a thread");
+    assertInstructions();
+    const { runTeam, team } = loadOpenMp();
+    const kernels = new VectorKernels(threads, runTeam, team);
+    // Whether code may be made at all shows here rather than in the middle of a step.
+    kernels.#kernelOf("squares", () => sumOfSquaresKernel(team));
+    return kernels;
+  }
+
+  close(): void {
+    for (const kernel of this.#kernels.values()) kernel.close();
+    this.#kernels.clear();
+  }
 
   /** out, f32 [images, blocks, 2, width]: sum(x - pivot) and sum((x - pivot)^2) over pixels. */
-  moments(_shape: ImageShape, _x: number, _pivot: number, _out: number): void {}
+  moments(shape: ImageShape, x: number, pivot: number, out: number): void {
+    const { width, type } = shape;
+    const kernel = this.#kernelOf(`moments ${width} ${type}`, () =>
+      momentsKernel(this.#team, { width, type }),
+    );
+    this.#run(kernel, imageWork(shape, [x, pivot, out]));
+  }
 
   /** y = x * scale + shift (+ residual), rectified on request. y may be x or the residual. */
   normalise(
-    _shape: ImageShape,
-    _x: number,
-    _scale: number,
-    _shift: number,
-    _y: number,
-    _options: NormaliseOptions,
-  ): void {}
+    shape: ImageShape,
+    x: number,
+    scale: number,
+    shift: number,
+    y: number,
+    options: NormaliseOptions,
+  ): void {
+    const { width, type } = shape;
+    const { relu } = options;
+    const residual = options.residual === undefined ? [] : [options.residual];
+    const kernel = this.#kernelOf(`normalise ${width} ${type} ${relu} ${residual.length}`, () =>
+      normaliseKernel(this.#team, { width, type, relu, residual: residual.length > 0 }),
+    );
+    this.#run(kernel, imageWork(shape, [x, scale, shift, y, ...residual]));
+  }
 
   /**
    * out, f32 [images, blocks, 2, width]: sum(d) and sum(d * (x - mean)) over pixels, where d is dy
    * where the mask passes, else 0.
    */
   backwardSums(
-    _shape: ImageShape,
-    _dy: number,
-    _x: number,
-    _mean: number,
-    _mask: ReluMask,
-    _out: number,
-  ): void {}
+    shape: ImageShape,
+    dy: number,
+    x: number,
+    mean: number,
+    mask: ReluMask,
+    out: number,
+  ): void {
+    const { width, type } = shape;
+    const kernel = this.#kernelOf(`sums ${width} ${type} ${mask.kind}`, () =>
+      backwardSumsKernel(this.#team, { width, type, mask: mask.kind }),
+    );
+    this.#run(kernel, imageWork(shape, [dy, x, mean, out, ...addressesOf(mask)]));
+  }
 
   /**
    * dx = a * d + b * x + c with per-channel a, b and c; also stores d where an address for it is
    * given. dx and dResidual may be the addresses of dy, x or y.
    */
   backwardApply(
-    _shape: ImageShape,
-    _dy: number,
-    _x: number,
-    _a: number,
-    _b: number,
-    _c: number,
-    _mask: ReluMask,
-    _dx: number,
-    _dResidual?: number,
-  ): void {}
+    shape: ImageShape,
+    dy: number,
+    x: number,
+    a: number,
+    b: number,
+    c: number,
+    mask: ReluMask,
+    dx: number,
+    dResidual?: number,
+  ): void {
+    const { width, type } = shape;
+    const residual = dResidual === undefined ? [] : [dResidual];
+    const kernel = this.#kernelOf(`apply ${width} ${type} ${mask.kind} ${residual.length}`, () =>
+      backwardApplyKernel(this.#team, {
+        width,
+        type,
+        mask: mask.kind,
+        residual: residual.length > 0,
+      }),
+    );
+    const addresses = [dy, x, dx, a, b, c, ...addressesOf(mask), ...residual];
+    this.#run(kernel, imageWork(shape, addresses));
+  }
 
   /** out = a + b; out may be a or b. */
-  add(_type: ElementType, _count: number, _a: number, _b: number, _out: number): void {}
+  add(type: ElementType, count: number, a: number, b: number, out: number): void {
+    const kernel = this.#kernelOf(`add ${type}`, () => addKernel(this.#team, { type }));
+    this.#run(kernel, flatWork(count, [a, b, out]));
+  }
 
   /** Sum of squares of f32 values, accumulated in float64. */
-  sumOfSquares(_count: number, _values: number): number {
-    return 0;
+  sumOfSquares(count: number, values: number): number {
+    const kernel = this.#kernelOf("squares", () => sumOfSquaresKernel(this.#team));
+    const partialSums = Math.ceil(count / PIECE) * PARTIAL_SUMS;
+    if (partialSums > this.#partialSums.length) {
+      this.#partialSums = new Float64Array(2 * partialSums);
+      this.#partialSumsAddress = addressOf(this.#partialSums);
+    }
+    this.#run(kernel, flatWork(count, [values, this.#partialSumsAddress]));
+    let sum = 0;
+    for (let i = 0; i < partialSums; i++) sum += this.#partialSums[i]!;
+    return sum;
   }
 
   /**
@@ -110,10 +212,75 @@ export class VectorKernels {
    * v = momentum * v + d, w -= nesterov ? d + momentum * v : v.
    */
   momentumStep(
-    _count: number,
-    _weight: number,
-    _velocity: number,
-    _gradient: number,
-    _options: MomentumOptions,
-  ): void {}
+    count: number,
+    weight: number,
+    velocity: number,
+    gradient: number,
+    options: MomentumOptions,
+  ): void {
+    const { step, gradientScale, decay, momentum, nesterov } = options;
+    const kernel = this.#kernelOf(`momentum ${nesterov}`, () =>
+      momentumKernel(this.#team, { nesterov }),
+    );
+    const scalars = [step, gradientScale, decay, momentum];
+    this.#run(kernel, { ...flatWork(count, [weight, velocity, gradient]), scalars });
+  }
+
+  #kernelOf(key: string, write: () => Uint8Array): ExecutableMemory {
+    let kernel = this.#kernels.get(key);
+    if (!kernel) {
+      kernel = ExecutableMemory.of(write());
+      this.#kernels.set(key, kernel);
+    }
+    return kernel;
+  }
+
+  #run(kernel: ExecutableMemory, work: Work): void {
+    const { items, blocks = 1, elements, addresses, scalars = [] } = work;
+    if (items === 0) return;
+    this.#setSlot(SLOT.items, items);
+    this.#setSlot(SLOT.blocks, blocks);
+    this.#setSlot(SLOT.elements, elements);
+    for (let i = 0; i < addresses.length; i++) {
+      assert.ok(addresses[i]! > 0, "an address is not null");
+      this.#setSlot(SLOT.addresses + i, addresses[i]!);
+    }
+    for (let i = 0; i < scalars.length; i++) {
+      this.#floats[(SLOT.scalars + i) * 2] = scalars[i]!;
+    }
+    this.#runTeam(kernel.address, this.#slotsAddress, this.#threads, 0);
+  }
+
+  /** In halves, since a 64-bit view would take a BigInt for each number. */
+  #setSlot(slot: number, value: number): void {
+    this.#slots[2 * slot] = value % 2 ** 32;
+    this.#slots[2 * slot + 1] = value / 2 ** 32;
+  }
+}
+
+function imageWork(shape: ImageShape, addresses: readonly number[]): Work {
+  const { images, blocks, pixels, width } = shape;
+  return { items: images * blocks, blocks, elements: pixels * width, addresses };
+}
+
+function flatWork(count: number, addresses: readonly number[]): Work {
+  return { items: Math.ceil(count / PIECE), elements: count, addresses };
+}
+
+function addressesOf(mask: ReluMask): readonly number[] {
+  if (mask.kind === "none") return [];
+  return mask.kind === "output" ? [mask.y] : [mask.scale, mask.shift];
+}
+
+/** Of memory outside V8's heap, which does not move: large enough arrays have theirs there. */
+function addressOf(array: Uint32Array | Float64Array): number {
+  assert.ok(array.byteLength > 64, "V8 keeps small arrays in its heap");
+  return Number(koffi.address(array));
+}
+
+function assertInstructions(): void {
+  assert.equal(process.arch, "x64", "the kernels are x86-64 code");
+  const flags = /^flags\s*:(.*)$/m.exec(fs.readFileSync("/proc/cpuinfo", "utf8"))?.[1] ?? "";
+  const missing = ["avx2", "fma"].filter((flag) => !flags.split(" ").includes(flag));
+  if (missing.length > 0) throw new Error(`the processor lacks ${missing.join(" and ")}`);
 }
