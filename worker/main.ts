@@ -6,6 +6,7 @@ import { FleetError } from "../proto/errors.ts";
 import { openLog } from "../proto/log.ts";
 import { SOFTWARE_VERSION } from "../proto/version.ts";
 import { DEFAULT_LOADER_THREADS, parseWorkerConfig } from "./config.ts";
+import { OPENMP_ENVIRONMENT } from "./engine/onednn/environment.ts";
 import { tensorflowEnvironment } from "./engine/tfjs/environment.ts";
 import { FleetWorker } from "./session/fleet-worker.ts";
 
@@ -20,7 +21,7 @@ program
   .command("start")
   .description("join a coordinator and work until told to stop")
   .option("--coordinator <host:port>", "address of the coordinator", "127.0.0.1:50051")
-  .option("--engine <name>", "auto, tfjs, tfjs:node-gpu, tfjs:node or tfjs:wasm", "auto")
+  .option("--engine <name>", "auto, onednn, tfjs, tfjs:node-gpu, tfjs:node or tfjs:wasm", "auto")
   .option("--threads <n>", "compute threads", "1")
   .option("--precision <type>", "f32, or bf16 where the engine has it", "f32")
   .option("--loader-threads <n>", "threads that decode images", String(DEFAULT_LOADER_THREADS))
@@ -47,9 +48,8 @@ async function start(options: Record<string, unknown>): Promise<void> {
   const joinToken = options["joinToken"] ?? process.env["SIMCLR_JOIN_TOKEN"] ?? "";
   const config = parseWorkerConfig({ ...options, joinToken });
   const log = openLog({ level: String(options["logLevel"]), process: "worker" });
-  for (const [name, value] of Object.entries(tensorflowEnvironment(config))) {
-    process.env[name] ??= value;
-  }
+  const environment = { ...tensorflowEnvironment(config), ...OPENMP_ENVIRONMENT };
+  for (const [name, value] of Object.entries(environment)) process.env[name] ??= value;
   const worker = await FleetWorker.start(config, log);
   let signals = 0;
   for (const [signal, exit] of Object.entries(SIGNAL_EXITS)) {

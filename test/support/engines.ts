@@ -5,7 +5,8 @@ import { FleetError } from "../../proto/errors.ts";
 import type { Engine } from "../../worker/engine/engine.ts";
 import { openEngine } from "../../worker/engine/open-engine.ts";
 
-const NAMES = ["tfjs:node-gpu", "onednn", "tfjs:node", "tfjs:wasm"];
+/** Best first. */
+export const NAMES = ["tfjs:node-gpu", "onednn", "tfjs:node", "tfjs:wasm"];
 
 const loaded: string[] = [];
 

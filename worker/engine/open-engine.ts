@@ -38,7 +38,7 @@ export interface OpenedEngine {
  * Loads one engine by its name, or with `auto` or `tfjs` the best that loads. There is one engine
  * in a process: TensorFlow.js keeps its state in globals.
  *
- * @param request `auto`, `tfjs`, `tfjs:node-gpu`, `tfjs:node` or `tfjs:wasm`
+ * @param request `auto`, `onednn`, `tfjs`, `tfjs:node-gpu`, `tfjs:node` or `tfjs:wasm`
  * @throws {FleetError} USAGE for another name, ENGINE_UNAVAILABLE when the engine cannot load
  */
 export async function openEngine(request: string, options: EngineOptions): Promise<OpenedEngine> {
@@ -57,7 +57,8 @@ export async function openEngine(request: string, options: EngineOptions): Promi
 }
 
 function enginesFor(request: string): readonly EngineName[] {
-  if (request === "auto" || request === "tfjs") return NAMES;
+  if (request === "auto") return NAMES;
+  if (request === "tfjs") return NAMES.filter((name) => name.startsWith("tfjs:"));
   const name = NAMES.find((candidate) => candidate === request);
   if (name) return [name];
   const valid = ["auto", "tfjs", ...NAMES].join(", ");

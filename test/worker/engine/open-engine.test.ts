@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { FleetError } from "../../../proto/errors.ts";
 import { openEngine } from "../../../worker/engine/open-engine.ts";
-import { refusals } from "../../support/engines.ts";
+import { NAMES, refusals } from "../../support/engines.ts";
 
 describe("openEngine", function () {
   this.timeout(20_000);
@@ -14,7 +14,7 @@ describe("openEngine", function () {
       (thrown: unknown) => {
         assert.ok(thrown instanceof FleetError);
         assert.equal(thrown.code, "USAGE");
-        assert.match(thrown.message, /auto, tfjs, tfjs:node-gpu, tfjs:node, tfjs:wasm/);
+        assert.match(thrown.message, /auto, tfjs, tfjs:node-gpu, onednn, tfjs:node, tfjs:wasm/);
         return true;
       },
     );
@@ -30,9 +30,20 @@ describe("openEngine", function () {
   for (const request of ["auto", "tfjs"])
     it(`takes the best engine that loads for ${request}, and says why no better one`, async () => {
       const { engine, notes } = await openEngine(request, { threads: 1, precision: "f32" });
-      const better = [...refusals.values()].map(({ message }) => message);
+      const tried = NAMES.filter((name) => request === "auto" || name.startsWith(request));
+      const better = tried
+        .slice(0, tried.indexOf(engine.name))
+        .map((name) => refusals.get(name)?.message);
       assert.deepEqual(notes, [`computing with ${engine.name} (${engine.device})`, ...better]);
       engine.close();
+    });
+
+  for (const name of NAMES.filter((candidate) => candidate !== "onednn"))
+    it(`says that ${name} has no bf16`, async () => {
+      await assert.rejects(
+        openEngine(name, { threads: 1, precision: "bf16" }),
+        /^FleetError: \S+ is not available: tfjs computes in f32 only, not in bf16; the onednn/,
+      );
     });
 
   it("says that WebAssembly uses one thread", async () => {

@@ -274,20 +274,17 @@ export class Library {
       const reason = thrown instanceof Error ? thrown.message.split("\n", 1)[0] : String(thrown);
       throw unavailable(`${NAME} does not load (${reason}); install ${PACKAGE}`);
     }
-    const bound = (prototype: string): unknown => library.func(prototype);
-    const readVersion = bound(PROTOTYPES.version) as Symbols["version"];
-    const fields = koffi.decode(BigInt(readVersion()), "int", 3) as number[];
-    const [major = 0, minor = 0, patch = 0] = [...fields];
-    if (major !== 2 || minor < MINOR_MIN) {
+    const version = readVersion(library);
+    if (version.major !== 2 || version.minor < MINOR_MIN) {
+      const found = `${version.major}.${version.minor}.${version.patch}`;
       throw unavailable(
-        `${NAME} is version ${major}.${minor}.${patch}, not 2.${MINOR_MIN} or a later 2.x; ` +
-          `install ${PACKAGE}`,
+        `${NAME} is version ${found}, not 2.${MINOR_MIN} or a later 2.x; install ${PACKAGE}`,
       );
     }
     const symbols = Object.fromEntries(
-      Object.entries(PROTOTYPES).map(([name, prototype]) => [name, bound(prototype)]),
+      Object.entries(PROTOTYPES).map(([name, prototype]) => [name, bind(library, prototype)]),
     );
-    return new Library(symbols as unknown as Symbols, { major, minor, patch });
+    return new Library(symbols as unknown as Symbols, version);
   }
 
   /** Calls something that writes the handle of a new object. */
@@ -368,6 +365,25 @@ export class Library {
     symbols.postOperationsDestroy(operations);
     return attributes;
   }
+}
+
+function bind(library: LibraryHandle, prototype: string): unknown {
+  try {
+    return library.func(prototype);
+  } catch (thrown) {
+    const reason = thrown instanceof Error ? thrown.message : String(thrown);
+    throw unavailable(`${NAME} is not oneDNN 2.x (${reason}); install ${PACKAGE}`);
+  }
+}
+
+function readVersion(library: LibraryHandle): Version {
+  const versionOf = bind(library, PROTOTYPES.version) as Symbols["version"];
+  const [major, minor, patch] = koffi.decode(BigInt(versionOf()), "int", 3) as [
+    number,
+    number,
+    number,
+  ];
+  return { major, minor, patch };
 }
 
 /** Where the contents of a buffer lie. They stay there as long as the buffer is reachable. */
