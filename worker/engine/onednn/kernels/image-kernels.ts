@@ -23,7 +23,7 @@ export interface ImageVariant {
   readonly type: ElementType;
 }
 
-export type MaskKind = "none" | "output" | "input";
+type MaskKind = "none" | "output" | "input";
 
 const LANES = 8;
 const F32_BYTES = 4;
@@ -108,7 +108,7 @@ export interface BackwardApplyVariant extends BackwardVariant {
   readonly residual: boolean;
 }
 
-/** Addresses dy, x, dx, a, b, c, then those of the mask (y, or scale and shift) and of dResidual. */
+/** Addresses dy, x, dx, a, b, c, then y or scale and shift of the mask, then dResidual. */
 export function backwardApplyKernel(team: Team, variant: BackwardApplyVariant): Uint8Array {
   return emitTeamFunction(team, (asm) => {
     const image = new ImageItem(asm, variant);

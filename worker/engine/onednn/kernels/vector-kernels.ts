@@ -87,7 +87,7 @@ export class VectorKernels {
   readonly #slots = new Uint32Array(SLOTS * (SLOT_BYTES / 4));
   readonly #floats = new Float32Array(this.#slots.buffer);
   readonly #slotsAddress = addressOf(this.#slots);
-  #partialSums = new Float64Array(1024 * PARTIAL_SUMS);
+  #partialSums = new Float64Array(64 * PARTIAL_SUMS);
   #partialSumsAddress = addressOf(this.#partialSums);
 
   private constructor(threads: number, runTeam: RunTeam, team: Team) {
@@ -160,7 +160,7 @@ export class VectorKernels {
 
   /**
    * dx = a * d + b * x + c with per-channel a, b and c; also stores d where an address for it is
-   * given. dx and dResidual may be the addresses of dy, x or y.
+   * given. dx and dResidual may be the addresses of dy or x.
    */
   backwardApply(
     shape: ImageShape,
@@ -248,7 +248,9 @@ export class VectorKernels {
     for (let i = 0; i < scalars.length; i++) {
       this.#floats[(SLOT.scalars + i) * 2] = scalars[i]!;
     }
-    this.#runTeam(kernel.address, this.#slotsAddress, this.#threads, 0);
+    // A team of one leaves the pool as it is; any other size ends or starts threads.
+    const threads = items === 1 ? 1 : this.#threads;
+    this.#runTeam(kernel.address, this.#slotsAddress, threads, 0);
   }
 
   /** In halves, since a 64-bit view would take a BigInt for each number. */
