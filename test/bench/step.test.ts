@@ -1,0 +1,109 @@
+import assert from "node:assert/strict";
+import { readdirSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { ERROR_SPECS } from "../../proto/errors.ts";
+import { PHASES } from "../../worker/train/stage-job.ts";
+import { isAlive, startNode, type TestProcess, tempDir } from "../support/processes.ts";
+import { until } from "../support/until.ts";
+import { readProcess } from "./step/process-tree.ts";
+
+const MAIN = fileURLToPath(new URL("./step/main.js", import.meta.url));
+const TINY = ["--engine", "tfjs:wasm", "--arch", "resnet18", "--batch", "2", "--warmup", "1"];
+
+function bench(...options: readonly string[]): TestProcess {
+  return startNode([MAIN, ...TINY, ...options]);
+}
+
+describe("bench:step", function () {
+  this.timeout(180_000);
+
+  it("measures the step of two ranks", async () => {
+    const options = ["--size", "16", "--world", "2", "--steps", "2", "--json"];
+    const { code, stdout, stderr } = await bench(...options).exited();
+    assert.equal(code, 0, stderr);
+    const { step_s, images_per_s, peak_rss_mb, loss, phases, ...task } = JSON.parse(stdout);
+    assert.deepEqual(task, {
+      engine: "tfjs:wasm",
+      device: "CPU, 1 thread",
+      arch: "resnet18",
+      stem: "cifar",
+      size: 16,
+      batch: 2,
+      world: 2,
+      threads: 1,
+      precision: "f32",
+      steps: 2,
+      warmup: 1,
+      sync_bn: false,
+    });
+    for (const value of [step_s, images_per_s, peak_rss_mb, loss]) assert.ok(value > 0, stdout);
+    assert.ok(Math.abs(images_per_s * step_s - 4) < 0.01, stdout);
+    assert.deepEqual(Object.keys(phases), [...PHASES]);
+  });
+
+  it("compares with a peer, run after run", async () => {
+    const { dir, remove } = await tempDir();
+    try {
+      const peer = path.join(dir, "peer.mjs");
+      const printed = { step_s: 0.5, images_per_s: 4, loss: 3 };
+      writeFileSync(peer, `console.log(${JSON.stringify(JSON.stringify(printed))})`);
+      const compared = ["--peer", peer, "--python", process.execPath, "--rounds", "1", "--json"];
+      const run = bench("--size", "32", "--stem", "imagenet", "--steps", "1", ...compared);
+      const { code, stdout, stderr } = await run.exited();
+      assert.equal(code, 0, stderr);
+      const { images_per_s, peak_rss_mb, ratio, memory_ratio, rounds, ...result } =
+        JSON.parse(stdout);
+      const { peak_rss_mb: peerPeak, ...figures } = result.peer;
+      assert.deepEqual(figures, printed);
+      assert.ok(Math.abs(ratio - images_per_s / 4) < 1e-3, stdout);
+      assert.ok(Math.abs(memory_ratio - peak_rss_mb / peerPeak) < 1e-3, stdout);
+      assert.equal(rounds.length, 1);
+      assert.equal(rounds[0].ratio, ratio);
+    } finally {
+      await remove();
+    }
+  });
+
+  it("names the rank that died, and leaves none", async () => {
+    const run = bench("--size", "16", "--world", "2", "--steps", "9999");
+    const ranks = await until("two ranks", () => {
+      const found = childrenOf(run.pid);
+      return found.length === 2 ? found : undefined;
+    });
+    process.kill(ranks[1] ?? 0, "SIGKILL");
+    const { code, stderr } = await run.exited();
+    assert.equal(code, ERROR_SPECS.UNEXPECTED.exit);
+    assert.match(stderr, /^bench:step: UNEXPECTED: rank 1 \(process \d+\) ended by SIGKILL\n$/);
+    assert.deepEqual(ranks.filter(isAlive), []);
+  });
+
+  it("ends a run that takes too long, and leaves no rank", async () => {
+    const { code, stderr } = await bench("--size", "16", "--timeout", "1").exited();
+    assert.equal(code, ERROR_SPECS.UNEXPECTED.exit);
+    const [, pid] = /not finished after 1 s: rank 0 \(process (\d+)\) had/.exec(stderr) ?? [];
+    assert.ok(!isAlive(Number(pid)), stderr);
+  });
+
+  for (const [options, complaint] of [
+    [["--arch", "vgg"], /'vgg' is invalid/],
+    [["--batch", "0"], /'0' is invalid/],
+    [["--size", "16", "--stem", "imagenet"], /data.imageSize of at least 32/],
+    [["--size", "16", "--engine", "abacus"], /there is no engine "abacus"/],
+    [["--size", "16", "--profile"], /tfjs:wasm does not measure its operations/],
+    [["--peer", MAIN, "--profile"], /not together with --peer/],
+    [["--peer", MAIN, "--sync-bn"], /--sync-bn is unfair/],
+  ] as const) {
+    it(`refuses ${options.join(" ").replace(MAIN, "FILE")}`, async () => {
+      const { code, stdout, stderr } = await bench(...options).exited();
+      assert.equal(code, ERROR_SPECS.USAGE.exit);
+      assert.match(stderr, complaint);
+      assert.equal(stdout, "");
+    });
+  }
+});
+
+function childrenOf(pid: number): number[] {
+  const processes = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  return processes.map(Number).filter((child) => readProcess(child)?.parent === pid);
+}

@@ -1,0 +1,144 @@
+/** `npm run bench:step -- [--engine E] ...`: how long a whole pre-training step takes. */
+
+import { existsSync } from "node:fs";
+import path from "node:path";
+import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { FleetError } from "../../../proto/errors.ts";
+import { type Comparison, compare } from "./compare.ts";
+import type { StepMeasurement } from "./measurement.ts";
+import { runPeer } from "./run-peer.ts";
+import { runRanks } from "./run-ranks.ts";
+import {
+  ARCHS,
+  CIFAR_SIZE_MAX,
+  PRECISIONS,
+  STEMS,
+  type StepSpec,
+  stepRecipe,
+} from "./step-spec.ts";
+import { comparisonTable, profileTable, stepTable } from "./tables.ts";
+
+const DEFAULT_PEER = "../shared/peers/torch_simclr.py";
+
+interface Options extends Omit<StepSpec, "stem" | "syncBn"> {
+  readonly stem?: StepSpec["stem"];
+  readonly syncBn?: true;
+  readonly json?: true;
+  readonly profile?: true;
+  readonly peer?: string | true;
+  readonly python: string;
+  readonly rounds: number;
+  /** Seconds. */
+  readonly timeout: number;
+}
+
+async function bench(options: Options, signal: AbortSignal): Promise<void> {
+  const spec = specOf(options);
+  const run = { timeoutMs: 1000 * options.timeout, signal };
+  const profile = options.profile === true;
+  const script = peerScript(options);
+  const runOurs = () => runRanks(spec, { ...run, profile });
+  if (script === undefined) {
+    const ours = await runOurs();
+    const tables = [stepTable(spec, ours), ...(profile ? [profileTable(ours)] : [])];
+    print(options, jsonOf(spec, ours), tables.join("\n\n"));
+    return;
+  }
+  let round = 0;
+  const found = await compare(options.rounds, {
+    runOurs,
+    runPeer: () => runPeer(spec, { python: options.python, script }, run),
+    onRound: ({ ours, peer, ratio }) => {
+      round++;
+      const rates = `ours ${ours.images_per_s}, peer ${peer.images_per_s} images/s`;
+      process.stderr.write(`round ${round} of ${options.rounds}: ${rates}, ratio ${ratio}\n`);
+    },
+  });
+  print(options, jsonOf(spec, found.ours, found), comparisonTable(spec, found));
+}
+
+/** @throws {FleetError} RECIPE_INVALID when the network cannot take such images */
+function specOf(options: Options): StepSpec {
+  const { engine, arch, size, batch, world, threads, precision, steps, warmup } = options;
+  const stem = options.stem ?? (size <= CIFAR_SIZE_MAX ? "cifar" : "imagenet");
+  const syncBn = options.syncBn === true;
+  const sizes = { size, batch, world, threads, steps, warmup };
+  const spec = { engine, arch, stem, precision, syncBn, ...sizes };
+  stepRecipe(spec);
+  return spec;
+}
+
+/** @throws {FleetError} USAGE, NOT_FOUND */
+function peerScript({ peer, profile, syncBn }: Options): string | undefined {
+  if (peer === undefined) return undefined;
+  if (profile) throw new FleetError("USAGE", "--profile slows us down: not together with --peer");
+  if (syncBn) throw new FleetError("USAGE", "the peer's batch norm is local: --sync-bn is unfair");
+  const script = path.resolve(peer === true ? DEFAULT_PEER : peer);
+  if (!existsSync(script)) throw new FleetError("NOT_FOUND", `there is no peer ${script}`);
+  return script;
+}
+
+function jsonOf(spec: StepSpec, ours: StepMeasurement, found?: Comparison): object {
+  const { engine: _, syncBn: sync_bn, ...task } = spec;
+  const { engine, device, ...figures } = ours;
+  const { peer, rounds, ratio, memory_ratio } = found ?? {};
+  // What is undefined is left out of the text.
+  const comparison = { peer, rounds, ratio, memory_ratio };
+  return { engine, device, ...task, sync_bn, ...figures, ...comparison };
+}
+
+function print({ json }: Options, result: object, table: string): void {
+  process.stdout.write(`${json ? JSON.stringify(result) : table}\n`);
+}
+
+function positive(text: string): number {
+  if (!/^[1-9]\d{0,8}$/.test(text)) throw new InvalidArgumentError("It is no positive number.");
+  return Number(text);
+}
+
+function natural(text: string): number {
+  return text === "0" ? 0 : positive(text);
+}
+
+const command = new Command("bench:step")
+  .description(
+    "Measures the whole pre-training step on synthetic images, on ranks of this machine.",
+  )
+  .option("--engine <name>", "compute engine, e.g. tfjs:wasm", "auto")
+  .addOption(new Option("--arch <name>", "network").choices(ARCHS).default("resnet50"))
+  .addOption(
+    new Option("--stem <name>", `default: cifar up to ${CIFAR_SIZE_MAX} pixels`).choices(STEMS),
+  )
+  .option("--size <pixels>", "edge of the images", positive, 224)
+  .option("--batch <n>", "source images per rank; each is encoded twice", positive, 8)
+  .option("--world <n>", "ranks, each a process", positive, 1)
+  .option("--threads <n>", "CPU threads of each rank's engine", positive, 1)
+  .addOption(new Option("--precision <type>", "of the engine").choices(PRECISIONS).default("f32"))
+  .option("--steps <n>", "steps to measure", positive, 5)
+  .option("--warmup <n>", "steps before them", natural, 2)
+  .option("--sync-bn", "batch norm over all ranks")
+  .option("--profile", "also list rank 0's operations by their time")
+  .option("--peer [file]", `compare with this script (default: ${DEFAULT_PEER})`)
+  .option("--python <file>", "interpreter of the peer", "python3")
+  .option("--rounds <n>", "runs of ours and the peer in turn", positive, 3)
+  .option("--timeout <seconds>", "longest time for one run of either", positive, 1800)
+  .option("--json", "print one JSON object")
+  .exitOverride();
+
+const interrupt = new AbortController();
+for (const name of ["SIGINT", "SIGTERM"] as const) {
+  process.once(name, () => interrupt.abort(new FleetError("UNEXPECTED", `ended by ${name}`)));
+}
+
+try {
+  command.parse();
+  await bench(command.opts<Options>(), interrupt.signal);
+} catch (thrown) {
+  if (thrown instanceof CommanderError) {
+    process.exitCode = thrown.exitCode === 0 ? 0 : new FleetError("USAGE", thrown.message).exit;
+  } else {
+    const { code, message, exit } = FleetError.from(thrown);
+    process.stderr.write(`bench:step: ${code}: ${message}\n`);
+    process.exitCode = exit;
+  }
+}

@@ -1,0 +1,95 @@
+/** The bench's findings for people. */
+
+import { PHASES } from "../../../worker/train/stage-job.ts";
+import type { Comparison } from "./compare.ts";
+import type { Figures, ProfileRow, StepMeasurement } from "./measurement.ts";
+import type { StepSpec } from "./step-spec.ts";
+
+export function stepTable(spec: StepSpec, found: StepMeasurement): string {
+  const { step_s, images_per_s, peak_rss_mb, loss } = found;
+  return aligned([
+    ...head(spec, found),
+    ["step", `${seconds(step_s)} (${phases(found)})`],
+    ["rate", `${images_per_s} images/s`],
+    ["memory", `${peak_rss_mb} MB, the largest rank's peak`],
+    ["loss", String(loss)],
+  ]);
+}
+
+export function comparisonTable(spec: StepSpec, found: Comparison): string {
+  const ratios = found.rounds.map(({ ratio }) => ratio).join(", ");
+  return [
+    aligned(head(spec, found.ours)),
+    aligned([
+      ["", "images/s", "step", "peak MB", "loss"],
+      ["ours", ...cells(found.ours)],
+      ["peer", ...cells(found.peer)],
+      ["ours/peer", String(found.ratio), "", String(found.memory_ratio), ""],
+    ]),
+    aligned([
+      ["rounds", ratios],
+      ["our step", phases(found.ours)],
+    ]),
+  ].join("\n\n");
+}
+
+export function profileTable({ profile = [] }: StepMeasurement): string {
+  const covered = profile.reduce((sum, { share }) => sum + share, 0);
+  return aligned([
+    ["share", "ms/step", "calls", "GFLOP/s", "operation", "implementation"],
+    ...profile.map(profileCells),
+    [percent(1 - covered), "", "", "", "outside the engine's operations", ""],
+  ]);
+}
+
+function head(spec: StepSpec, { engine, device }: StepMeasurement): string[][] {
+  const { arch, stem, size, precision, world, batch, threads, syncBn, steps, warmup } = spec;
+  const norm = syncBn ? "synchronised" : "local";
+  return [
+    ["engine", `${engine} (${device})`],
+    ["network", `${arch}, ${stem} stem, ${size} pixels, ${precision}, ${norm} batch norm`],
+    ["batch", `${world} x ${batch} images, ${threads} thread(s) each`],
+    ["steps", `median of ${steps} after ${warmup}`],
+  ];
+}
+
+function cells({ images_per_s, step_s, peak_rss_mb, loss }: Figures): string[] {
+  return [String(images_per_s), seconds(step_s), String(peak_rss_mb), String(loss)];
+}
+
+function phases(found: StepMeasurement): string {
+  return PHASES.map((phase) => `${phase} ${seconds(found.phases[phase])}`).join(", ");
+}
+
+function profileCells(row: ProfileRow): string[] {
+  return [
+    percent(row.share),
+    row.ms_per_step.toFixed(2),
+    String(row.calls_per_step),
+    row.gflops_per_s > 0 ? row.gflops_per_s.toFixed(1) : "",
+    row.operation,
+    row.implementation,
+  ];
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toFixed(1)} %`;
+}
+
+function seconds(value: number): string {
+  return `${value.toFixed(3)} s`;
+}
+
+function aligned(rows: readonly (readonly string[])[]): string {
+  const widths = (rows[0] ?? []).map((_, column) =>
+    Math.max(...rows.map((row) => row[column]?.length ?? 0)),
+  );
+  return rows
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join("  ")
+        .trimEnd(),
+    )
+    .join("\n");
+}
