@@ -226,14 +226,11 @@ export class ReferenceEngine implements Engine {
     { weight, bias, mean, variance }: FrozenNorm,
     options: BatchNormOptions,
   ): Tensor {
-    const x = this.convolution(images, filter, geometry);
+    const x = this.#read(this.convolution(images, filter, geometry));
     const channel = channelIndex(x.shape);
-    const [mean_C, variance_C] = [this.#read(mean).data, this.#read(variance).data];
-    const xHat = this.#tensors
-      .open(x)
-      .data.map(
-        (v, k) => (v - mean_C[channel(k)]!) / Math.sqrt(variance_C[channel(k)]! + options.eps),
-      );
+    const mean_C = this.#read(mean).data;
+    const deviation_C = this.#read(variance).data.map((v) => Math.sqrt(v + options.eps));
+    const xHat = x.data.map((v, k) => (v - mean_C[channel(k)]!) / deviation_C[channel(k)]!);
     return this.#affine(new Values(x.shape, xHat), this.#read(weight), this.#read(bias), options);
   }
 

@@ -8,7 +8,8 @@
 
 import assert from "node:assert/strict";
 import koffi from "koffi";
-import { type Address, addressOf } from "./library.ts";
+import { addressOf } from "./library.ts";
+import type { Address } from "./symbols.ts";
 
 /** Of a cache line, and of the widest vector register. */
 const ALIGNMENT = 64;

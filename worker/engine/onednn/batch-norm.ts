@@ -21,8 +21,8 @@ import { floatOf } from "./bfloat16.ts";
 import type { Device } from "./device.ts";
 import type { ImageShape, ReluMask } from "./kernels/vector-kernels.ts";
 import { type Layout, ROW_MULTIPLE } from "./layout.ts";
-import type { Address } from "./library.ts";
 import { type Rectifier, SavedNorm, type Stored } from "./stored.ts";
+import type { Address } from "./symbols.ts";
 
 /** Floats of two partial sums for each image and channel. */
 const SUMS = 2;

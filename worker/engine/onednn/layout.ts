@@ -9,7 +9,8 @@
 
 import type { Precision } from "../engine.ts";
 import { sizeOf } from "../shapes.ts";
-import { type Address, addressOf, DATA_TYPE, type Library } from "./library.ts";
+import { addressOf, type Library } from "./library.ts";
+import { type Address, DATA_TYPE } from "./symbols.ts";
 
 /** Channels side by side in a blocked map. */
 export type BlockWidth = 8 | 16;

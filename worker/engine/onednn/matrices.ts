@@ -1,7 +1,8 @@
 /** Products of row-major float32 matrices. */
 
-import type { Address, Library } from "./library.ts";
+import type { Library } from "./library.ts";
 import type { Profiler } from "./profiler.ts";
+import type { Address } from "./symbols.ts";
 
 const [PLAIN, TRANSPOSED] = ["N".charCodeAt(0), "T".charCodeAt(0)] as const;
 

@@ -27,9 +27,10 @@ import { softmaxCrossEntropy } from "./cross-entropy.ts";
 import type { Device } from "./device.ts";
 import { foldNorm } from "./fold-norm.ts";
 import { elementBytes } from "./layout.ts";
-import { type Address, addressOf } from "./library.ts";
+import { addressOf } from "./library.ts";
 import type { Operand } from "./matrices.ts";
 import { SavedNorm, SavedPool } from "./stored.ts";
+import type { Address } from "./symbols.ts";
 import { updateWeights } from "./update-weights.ts";
 
 export class OnednnEngine implements Engine {

@@ -1,7 +1,8 @@
 /** A compiled operation of oneDNN. */
 
-import type { Address, Library } from "./library.ts";
+import type { Library } from "./library.ts";
 import type { Operation, Profiler } from "./profiler.ts";
+import type { Address } from "./symbols.ts";
 
 /** Bytes of `dnnl_exec_arg_t` in units of eight: an integer, padding, a handle. */
 const ARGUMENT_WORDS = 2;

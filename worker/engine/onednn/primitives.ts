@@ -8,20 +8,10 @@
 import type { Geometry, Precision } from "../engine.ts";
 import { convolutionShape, POOL, pooledShape, sizeOf } from "../shapes.ts";
 import type { Layout, Layouts } from "./layout.ts";
-import {
-  type Address,
-  ALGORITHM,
-  ARGUMENT,
-  addressOf,
-  DATA_TYPE,
-  type Library,
-  type PostOperations,
-  PROP,
-  QUERY,
-  wide,
-} from "./library.ts";
+import { addressOf, type Library, type PostOperations, wide } from "./library.ts";
 import { Primitive, type PrimitiveOptions } from "./primitive.ts";
 import type { Profiler } from "./profiler.ts";
+import { type Address, ALGORITHM, ARGUMENT, DATA_TYPE, PROP, QUERY } from "./symbols.ts";
 
 /** A convolution's shapes. */
 export interface ConvolutionKey {

@@ -6,9 +6,9 @@ import { ScopeTracker } from "../scope-tracker.ts";
 import { sizeOf } from "../shapes.ts";
 import type { Arena, Block } from "./arena.ts";
 import type { Layout, Layouts } from "./layout.ts";
-import type { Address } from "./library.ts";
 import type { Primitives } from "./primitives.ts";
 import { Stored } from "./stored.ts";
+import type { Address } from "./symbols.ts";
 
 export class Store {
   readonly #arena: Arena;

@@ -1,7 +1,8 @@
 import type { Tensor, UpdateOptions } from "../engine.ts";
 import { sizeOf } from "../shapes.ts";
 import type { Device } from "./device.ts";
-import { type Address, addressOf } from "./library.ts";
+import { addressOf } from "./library.ts";
+import type { Address } from "./symbols.ts";
 
 /** See {@link Engine.update}. Norms are summed in float64; the step is one pass over memory. */
 export function updateWeights(
