@@ -1,22 +1,30 @@
 /** Runs the same operations on an engine and on the reference, and compares what they return. */
 
 import assert from "node:assert/strict";
-import type { Engine, Tensor } from "../../worker/engine/engine.ts";
+import type { Engine, Precision, Tensor } from "../../worker/engine/engine.ts";
 import { Prng } from "./prng.ts";
 import { ReferenceEngine } from "./reference-engine.ts";
 
 /** An engine with inputs to try it on. Equal seeds give equal inputs on every engine. */
 export class Trial {
   readonly engine: Engine;
+  readonly #precision: Precision;
   readonly #prng = new Prng(11);
 
-  constructor(engine: Engine) {
+  /** @param precision that can hold every input without rounding */
+  constructor(engine: Engine, precision: Precision = "f32") {
     this.engine = engine;
+    this.#precision = precision;
   }
 
   /** Uniform in [centre - spread, centre + spread). */
   values(size: number, { centre = 0, spread = 1 } = {}): Float32Array {
-    return Float32Array.from({ length: size }, () => centre + spread * (2 * this.#prng.next() - 1));
+    const value = (): number => centre + spread * (2 * this.#prng.next() - 1);
+    const values = Float32Array.from({ length: size }, value);
+    if (this.#precision === "f32") return values;
+    const bits = new Uint32Array(values.buffer);
+    for (let k = 0; k < size; k++) bits[k]! &= 0xffff0000;
+    return values;
   }
 
   tensor(shape: readonly number[], range?: { centre?: number; spread?: number }): Tensor {
@@ -35,11 +43,12 @@ export type Results = Readonly<Record<string, Result>>;
 export function agreesWithReference(
   engine: Engine,
   body: (trial: Trial) => Results,
-  tolerance = 1e-6,
+  { tolerance = 1e-6, precision = "f32" as Precision } = {},
 ): void {
   const reference = new ReferenceEngine();
-  const expected = collect(reference, body, (tensor) => reference.downloadExact(tensor));
-  const actual = collect(engine, body, (tensor) => engine.download(tensor));
+  const exact = (tensor: Tensor) => reference.downloadExact(tensor);
+  const expected = collect(new Trial(reference, precision), body, exact);
+  const actual = collect(new Trial(engine, precision), body, (tensor) => engine.download(tensor));
   assert.deepEqual(Object.keys(actual), Object.keys(expected));
   for (const [name, values] of Object.entries(expected)) {
     const { shape, data } = actual[name]!;
@@ -51,7 +60,8 @@ export function agreesWithReference(
 
 /** Every result of `body`, as bits that can be compared with another run's. */
 export function bitsOf(engine: Engine, body: (trial: Trial) => Results): Record<string, number[]> {
-  const results = collect(engine, body, (tensor) => engine.download(tensor));
+  const trial = new Trial(engine, "f32");
+  const results = collect(trial, body, (tensor) => engine.download(tensor));
   return Object.fromEntries(
     Object.entries(results).map(([name, { data }]) => [
       name,
@@ -66,13 +76,13 @@ interface Collected {
 }
 
 function collect(
-  engine: Engine,
+  trial: Trial,
   body: (trial: Trial) => Results,
   download: (tensor: Tensor) => ArrayLike<number>,
 ): Record<string, Collected> {
-  return engine.scope(() =>
+  return trial.engine.scope(() =>
     Object.fromEntries(
-      Object.entries(body(new Trial(engine))).map(([name, result]): [string, Collected] => {
+      Object.entries(body(trial)).map(([name, result]): [string, Collected] => {
         if (typeof result === "number") return [name, { shape: [], data: [result] }];
         if (result instanceof Float32Array) return [name, { shape: [result.length], data: result }];
         return [name, { shape: result.shape, data: download(result) }];

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { FleetError } from "../../proto/errors.ts";
-import type { Engine } from "../../worker/engine/engine.ts";
+import type { Engine, Precision } from "../../worker/engine/engine.ts";
 import { openEngine } from "../../worker/engine/open-engine.ts";
 
 /** Best first. */
@@ -26,21 +26,30 @@ for (const name of NAMES) {
  * Describes `suite` once for every engine. Each case must free what it makes.
  * @param suite gets a function that returns the engine, once the cases run
  */
-export function describeEngines(subject: string, suite: (engine: () => Engine) => void): void {
-  for (const name of loaded) {
-    describe(`${subject} of ${name}`, function () {
+export function describeEngines(
+  subject: string,
+  suite: (engine: () => Engine, precision: Precision) => void,
+  precisions: readonly Precision[] = ["f32"],
+): void {
+  const runs = loaded.flatMap((name) =>
+    precisions
+      .filter((precision) => precision === "f32" || name === "onednn")
+      .map((precision) => ({ name, precision })),
+  );
+  for (const { name, precision } of runs) {
+    describe(`${subject} of ${name} in ${precision}`, function () {
       this.timeout(20_000);
       let engine: Engine;
 
       before("opens the engine", async () => {
-        ({ engine } = await openEngine(name, { threads: 1, precision: "f32" }));
+        ({ engine } = await openEngine(name, { threads: 1, precision }));
       });
       after("closes the engine", () => engine.close());
       afterEach("frees everything", () =>
         assert.deepEqual(engine.memory(), { tensors: 0, bytes: 0 }),
       );
 
-      suite(() => engine);
+      suite(() => engine, precision);
     });
   }
 }

@@ -22,7 +22,7 @@ async function golden(folder: string, options: GoldenOptions): Promise<number> {
   for (const note of notes) process.stderr.write(`${note}\n`);
   try {
     const reports = names.map((name) => {
-      const report = runCase(engine, folder, name);
+      const report = runCase({ engine, precision }, folder, name);
       process.stdout.write(`${report.line}\n`);
       return report;
     });

@@ -1,11 +1,10 @@
 /** Runs one reference case and says in one line how it went. */
 
 import { FleetError } from "../../proto/errors.ts";
-import type { Engine } from "../engine/engine.ts";
 import { type Deviation, Deviations, isWithin } from "./deviations.ts";
 import { type GoldenCase, readCase } from "./golden-folder.ts";
 import { runAugmentCase } from "./run-augment-case.ts";
-import { runModelCase } from "./run-model-case.ts";
+import { type EngineUnderTest, runModelCase } from "./run-model-case.ts";
 import { runNtXentCase } from "./run-ntxent-case.ts";
 import { runSchedulesCase } from "./run-schedules-case.ts";
 
@@ -15,10 +14,10 @@ export interface CaseReport {
 }
 
 /** A case that cannot be read or run is one that failed. */
-export function runCase(engine: Engine, folder: string, name: string): CaseReport {
+export function runCase(tested: EngineUnderTest, folder: string, name: string): CaseReport {
   let deviations: readonly Deviation[];
   try {
-    deviations = deviationsOf(engine, readCase(folder, name));
+    deviations = deviationsOf(tested, readCase(folder, name));
   } catch (thrown) {
     const { code, message } = FleetError.from(thrown);
     return { passed: false, line: `${name}: fail: ${code}: ${message}` };
@@ -29,14 +28,14 @@ export function runCase(engine: Engine, folder: string, name: string): CaseRepor
 }
 
 /** The worst deviation of every quantity of a case. */
-export function deviationsOf(engine: Engine, golden: GoldenCase): readonly Deviation[] {
+export function deviationsOf(tested: EngineUnderTest, golden: GoldenCase): readonly Deviation[] {
   const deviations = new Deviations();
   switch (golden.kind) {
     case "model":
-      runModelCase(engine, golden.spec, golden.tensors, deviations);
+      runModelCase(tested, golden.spec, golden.tensors, deviations);
       break;
     case "ntxent":
-      runNtXentCase(engine, golden.spec, golden.tensors, deviations);
+      runNtXentCase(tested.engine, golden.spec, golden.tensors, deviations);
       break;
     case "schedules":
       runSchedulesCase(golden.spec, deviations);

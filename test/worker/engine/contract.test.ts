@@ -1,7 +1,13 @@
 /** What every engine has to compute, compared with the reference engine on the same inputs. */
 
 import assert from "node:assert/strict";
-import type { BatchReducer, Moments, Tensor } from "../../../worker/engine/engine.ts";
+import type {
+  BatchReducer,
+  Engine,
+  Moments,
+  Precision,
+  Tensor,
+} from "../../../worker/engine/engine.ts";
 import {
   agreesWithReference,
   bitsOf,
@@ -12,6 +18,9 @@ import { describeEngines } from "../../support/engines.ts";
 
 /** Sums of thousands of float32 terms, added one by one. */
 const SUM_TOLERANCE = 5e-6;
+
+/** Half a unit in the last place of a result, and of the weights where they are rounded too. */
+const BF16_TOLERANCE = 2 ** -8;
 
 /** [images, inputs, height, width, outputs, kernel height and width, stride, padding] */
 const CONVOLUTIONS: readonly (readonly [
@@ -281,9 +290,10 @@ function images(trial: Trial): Results {
   return { x, sum: trial.engine.add(x, trial.tensor(shape)) };
 }
 
-describeEngines("arithmetic", (engine) => {
-  const agrees = (title: string, body: (trial: Trial) => Results, tolerance?: number): void => {
-    it(title, () => agreesWithReference(engine(), body, tolerance));
+function arithmetic(engine: () => Engine, precision: Precision): void {
+  const agrees = (title: string, body: (trial: Trial) => Results, tolerance = 1e-6): void => {
+    const ceiling = precision === "f32" ? tolerance : BF16_TOLERANCE;
+    it(title, () => agreesWithReference(engine(), body, { tolerance: ceiling, precision }));
   };
 
   for (const shape of CONVOLUTIONS) {
@@ -334,7 +344,9 @@ describeEngines("arithmetic", (engine) => {
     });
     assert.deepEqual(bitsOf(engine(), everything), bitsOf(engine(), everything));
   });
-});
+}
+
+describeEngines("arithmetic", arithmetic, ["f32", "bf16"]);
 
 function prefixed(prefix: string, results: Results): Results {
   return Object.fromEntries(

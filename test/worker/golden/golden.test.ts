@@ -5,18 +5,46 @@ import { openEngine } from "../../../worker/engine/open-engine.ts";
 import { Deviations, isWithin } from "../../../worker/golden/deviations.ts";
 import { type GoldenCase, listCases, readCase } from "../../../worker/golden/golden-folder.ts";
 import { deviationsOf, runCase } from "../../../worker/golden/run-case.ts";
+import type { EngineUnderTest } from "../../../worker/golden/run-model-case.ts";
 
 const FOLDER = path.join(process.cwd(), "test/fixtures/golden");
 
-describe("reference cases on tfjs:wasm", function () {
-  // The models train several times, with noise, where one run cannot tell rounding from an error.
-  this.timeout(300_000);
+const ENGINES = [
+  { name: "tfjs:wasm", precision: "f32" },
+  { name: "onednn", precision: "f32" },
+  { name: "onednn", precision: "bf16" },
+] as const;
 
-  let engine: Engine;
-  before(async () => {
-    engine = (await openEngine("tfjs:wasm", { threads: 1, precision: "f32" })).engine;
+for (const { name, precision } of ENGINES)
+  describe(`reference cases on ${name} in ${precision}`, function () {
+    // Models train several times, with noise, where one run cannot tell rounding from an error.
+    this.timeout(300_000);
+
+    let engine: Engine;
+    before(async () => {
+      engine = (await openEngine(name, { threads: 1, precision })).engine;
+    });
+    after(() => engine.close());
+
+    for (const golden of listCases(FOLDER)) {
+      it(`pass, and free their tensors: ${golden}`, () => {
+        const before = engine.memory().tensors;
+        const { passed, line } = runCase({ engine, precision }, FOLDER, golden);
+        assert.ok(passed, line);
+        assert.equal(engine.memory().tensors, before);
+      });
+    }
   });
-  after(() => engine.close());
+
+describe("reference cases", function () {
+  this.timeout(60_000);
+
+  let tested: EngineUnderTest;
+  before(async () => {
+    const options = { threads: 1, precision: "f32" } as const;
+    tested = { ...options, engine: (await openEngine("onednn", options)).engine };
+  });
+  after(() => tested.engine.close());
 
   it("are all there", () => {
     assert.deepEqual(listCases(FOLDER), [
@@ -30,15 +58,6 @@ describe("reference cases on tfjs:wasm", function () {
       "schedules",
     ]);
   });
-
-  for (const name of listCases(FOLDER)) {
-    it(`pass, and free their tensors: ${name}`, () => {
-      const before = engine.memory().tensors;
-      const { passed, line } = runCase(engine, FOLDER, name);
-      assert.ok(passed, line);
-      assert.equal(engine.memory().tensors, before);
-    });
-  }
 
   it("fail where a value of theirs is changed by more than rounding explains", () => {
     const golden = readCase(FOLDER, "resnet18-quarter-16px");
@@ -67,7 +86,7 @@ describe("reference cases on tfjs:wasm", function () {
       ["features", { ...features, data: moved }] as const,
     ]);
     const spec = { ...golden.spec, steps: [tampered] };
-    const deviations = deviationsOf(engine, { kind: "model", spec, tensors });
+    const deviations = deviationsOf(tested, { kind: "model", spec, tensors });
     const failed = deviations.filter((deviation) => !isWithin(deviation));
     assert.deepEqual(failed.map(({ quantity }) => quantity).sort(), [
       "features",
@@ -84,7 +103,7 @@ describe("reference cases on tfjs:wasm", function () {
     const golden = readCase(FOLDER, "resnet18-quarter-16px");
     assert.equal(golden.kind, "model");
     const spec = { ...golden.spec, lr: 1.1 * golden.spec.lr };
-    const failed = deviationsOf(engine, { ...golden, spec }).filter((d) => !isWithin(d));
+    const failed = deviationsOf(tested, { ...golden, spec }).filter((d) => !isWithin(d));
     assert.ok(failed.some(({ quantity }) => quantity === "weightNormAfter"));
     assert.ok(failed.some(({ quantity }) => quantity === "loss"));
   });
@@ -96,7 +115,7 @@ describe("reference cases on tfjs:wasm", function () {
     const data = Float64Array.from(dz.data as Float64Array);
     data[17]! += 2e-5 * Math.max(...data.map(Math.abs));
     const tensors = new Map([...golden.tensors, ["dz", { ...dz, data }]]);
-    const failed = deviationsOf(engine, { ...golden, tensors }).filter((d) => !isWithin(d));
+    const failed = deviationsOf(tested, { ...golden, tensors }).filter((d) => !isWithin(d));
     assert.deepEqual(
       failed.map(({ quantity, where }) => `${quantity}, ${where}`),
       ["dz, rank 0"],
@@ -113,7 +132,7 @@ describe("reference cases on tfjs:wasm", function () {
       return { ...golden, tensors: new Map([...golden.tensors, [name, { ...tensor, data }]]) };
     };
     const failures = (golden: GoldenCase): string[] =>
-      deviationsOf(engine, golden)
+      deviationsOf(tested, golden)
         .filter((deviation) => !isWithin(deviation))
         .map(({ quantity, where }) => `${quantity}, ${where}`);
     assert.deepEqual(failures(changed("blur1", 2)), []);
@@ -126,7 +145,7 @@ describe("reference cases on tfjs:wasm", function () {
     const spec = { pretrain200: [[313, 0.4805853883029722 * (1 + 1e-6)]] } as {
       [name: string]: [number, number][];
     };
-    const [deviation] = deviationsOf(engine, { kind: "schedules", spec });
+    const [deviation] = deviationsOf(tested, { kind: "schedules", spec });
     assert.ok(deviation && !isWithin(deviation));
   });
 });

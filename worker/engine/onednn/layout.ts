@@ -7,6 +7,7 @@
  * Convolution weights are kept row-major; each convolution reads a copy in a layout of its choice.
  */
 
+import assert from "node:assert/strict";
 import type { Precision } from "../engine.ts";
 import { sizeOf } from "../shapes.ts";
 import { addressOf, type Library } from "./library.ts";
@@ -39,6 +40,7 @@ export class Layouts {
   /** What the layouts' descriptors lie in. */
   readonly #kept: Uint8Array[] = [];
 
+  /** @param precision what feature maps are kept in */
   constructor(library: Library, width: BlockWidth, precision: Precision) {
     this.#library = library;
     this.width = width;
@@ -76,21 +78,28 @@ export class Layouts {
   }
 
   /** Of a feature map [N, C, H, W]. */
-  map(shape: readonly number[]): Layout {
-    if (shape[1]! < this.width) return this.plain(shape, this.#precision);
-    return this.blocked(shape);
+  map(shape: readonly number[], type: Precision = this.#precision): Layout {
+    if (shape[1]! < this.width) return this.plain(shape, type);
+    return this.blocked(shape, type);
   }
 
   /** Of a feature map, blocked even when there are few channels; the last block is padded. */
-  blocked(shape: readonly number[]): Layout {
-    const type = this.#precision;
-    const key = `${shape}`;
+  blocked(shape: readonly number[], type: Precision = this.#precision): Layout {
+    const key = `${type} ${shape}`;
     const known = this.#blocked.get(key);
     if (known) return known;
     const md = this.#library.taggedDescriptor(shape, DATA_TYPE[type], BLOCKED_TAG[this.width]);
     const layout = this.#keep(md, type);
     this.#blocked.set(key, layout);
     return layout;
+  }
+
+  /** The layout that holds the same tensor in the same order in float32. */
+  inFloat32(layout: Layout, shape: readonly number[]): Layout {
+    if (layout.type === "f32") return layout;
+    if (layout === this.plain(shape, layout.type)) return this.plain(shape);
+    assert.equal(layout, this.blocked(shape, layout.type), "maps are plain or blocked");
+    return this.blocked(shape, "f32");
   }
 
   /** What a primitive chose; `descriptor` must live as long as this object. */

@@ -31,6 +31,9 @@ const DESCRIPTOR_BYTES = 1024;
 
 const FORMAT_ANY = 1;
 
+/** V8's default for `--typed-array-max-size-in-heap`. */
+const HEAP_ARRAY_BYTES_MAX = 64;
+
 const CPU = 1;
 const IN_ORDER = 1;
 
@@ -185,8 +188,14 @@ function readVersion(library: LibraryHandle): Version {
   return { major, minor, patch };
 }
 
+/** Whether V8 keeps the contents outside of its heap, in which things move. */
+export function hasFixedAddress(buffer: ArrayBufferView): boolean {
+  return buffer.buffer.byteLength > HEAP_ARRAY_BYTES_MAX;
+}
+
 /** Where the contents of a buffer lie. They stay there as long as the buffer is reachable. */
 export function addressOf(buffer: ArrayBufferView): Address {
+  assert.ok(hasFixedAddress(buffer), "the contents of small arrays move");
   return Number(koffi.address(buffer));
 }
 

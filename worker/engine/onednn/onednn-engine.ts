@@ -27,7 +27,6 @@ import { softmaxCrossEntropy } from "./cross-entropy.ts";
 import type { Device } from "./device.ts";
 import { foldNorm } from "./fold-norm.ts";
 import { elementBytes } from "./layout.ts";
-import { addressOf } from "./library.ts";
 import type { Operand } from "./matrices.ts";
 import { SavedNorm, SavedPool } from "./stored.ts";
 import type { Address } from "./symbols.ts";
@@ -104,7 +103,7 @@ export class OnednnEngine implements Engine {
     target: Float32Array = new Float32Array(sizeOf(tensor.shape)),
   ): Float32Array {
     assert.equal(target.length, sizeOf(tensor.shape), "the target has another size");
-    this.#device.store.copyOut(tensor, addressOf(target));
+    this.#device.store.copyOut(tensor, target);
     return target;
   }
 

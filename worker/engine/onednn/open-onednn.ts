@@ -36,26 +36,25 @@ export function openOnednn({ threads, precision, profile = false }: OnednnOption
   if (instructions === undefined) {
     throw unavailable("this CPU has no AVX2, which the engine's kernels are written in");
   }
-  if (precision === "bf16" && !has(AVX512)) {
-    throw unavailable(
-      `this CPU has no AVX-512, which oneDNN's bf16 needs (it has ${instructions}); ` +
-        "leave out --precision bf16",
-    );
-  }
   setThreads(threads);
   const kernels = openKernels(threads);
   const profiler = new Profiler(profile);
+  const arena = new Arena();
   const layouts = new Layouts(library, has(AVX512) ? 16 : 8, precision);
-  const primitives = new Primitives(library, layouts, profiler, precision);
-  const store = new Store(new Arena(), layouts, primitives);
+  const workshop = { library, profiler, arena, kernels };
+  // oneDNN computes in bf16 from AVX-512 on; below, feature maps are widened on the way.
+  const computed = has(AVX512) ? precision : "f32";
+  const primitives = new Primitives(workshop, layouts, computed);
+  const store = new Store(arena, layouts, primitives);
   const matrices = new Matrices(library, profiler);
   const { major, minor, patch } = library.version;
   const counted = `${threads} thread${threads === 1 ? "" : "s"}`;
+  const kept = computed === precision ? "" : `, feature maps in ${precision}, computing in f32`;
   return new OnednnEngine(
     { library, layouts, primitives, matrices, kernels, store, profiler },
     {
       name: precision === "f32" ? "onednn" : `onednn:${precision}`,
-      device: `CPU, oneDNN ${major}.${minor}.${patch}, ${instructions}, ${counted}`,
+      device: `CPU, oneDNN ${major}.${minor}.${patch}, ${instructions}, ${counted}${kept}`,
     },
   );
 }

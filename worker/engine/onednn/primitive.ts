@@ -1,71 +1,130 @@
 /** A compiled operation of oneDNN. */
 
+import type { Arena, Block } from "./arena.ts";
+import type { VectorKernels } from "./kernels/vector-kernels.ts";
+import type { Layout } from "./layout.ts";
 import type { Library } from "./library.ts";
 import type { Operation, Profiler } from "./profiler.ts";
-import type { Address } from "./symbols.ts";
+import { type Address, ARGUMENT } from "./symbols.ts";
 
-/** Bytes of `dnnl_exec_arg_t` in units of eight: an integer, padding, a handle. */
+/** Bytes of `dnnl_exec_arg_t` in units of eight: an integer with padding, a handle. */
 const ARGUMENT_WORDS = 2;
+const FLOAT_BYTES = Float32Array.BYTES_PER_ELEMENT;
+const OUTPUTS: ReadonlySet<number> = new Set([
+  ARGUMENT.destination,
+  ARGUMENT.dSource,
+  ARGUMENT.dWeights,
+]);
+
+/** What primitives are made with. */
+export interface Workshop {
+  readonly library: Library;
+  readonly profiler: Profiler;
+  readonly arena: Arena;
+  readonly kernels: VectorKernels;
+}
+
+export interface OperandOptions {
+  readonly index: number;
+  /** Of the memory that the primitive sees; must outlive it. */
+  readonly descriptor: Address;
+  /** Where the tensor is kept in bf16 but computed with in f32: how many numbers it has. */
+  readonly converted?: number;
+}
 
 export interface PrimitiveOptions {
   readonly operation: Omit<Operation, "implementation">;
   /** Says how the operation is computed; owned by the primitive from now on. */
   readonly description: Address;
-  /** Index of each argument and the descriptor of its memory, which must outlive the primitive. */
-  readonly operands: readonly (readonly [index: number, descriptor: Address])[];
+  readonly operands: readonly OperandOptions[];
+}
+
+interface Operand extends OperandOptions {
+  readonly memory: Address;
 }
 
 export class Primitive {
-  readonly #library: Library;
-  readonly #profiler: Profiler;
+  readonly #workshop: Workshop;
   readonly #operation: Operation;
   /** A backward primitive is described with that of its forward as a hint. */
   readonly description: Address;
   readonly #handle: Address;
-  readonly #memories: readonly Address[];
+  readonly #operands: readonly Operand[];
   readonly #arguments: BigUint64Array;
 
-  constructor(library: Library, profiler: Profiler, options: PrimitiveOptions) {
-    const { description, operands } = options;
+  constructor(workshop: Workshop, { operation, description, operands }: PrimitiveOptions) {
+    const { library } = workshop;
     const { symbols } = library;
-    this.#library = library;
-    this.#profiler = profiler;
+    this.#workshop = workshop;
     this.description = description;
-    const implementation = library.implementationOf(description);
-    this.#operation = { ...options.operation, implementation };
-    this.#handle = library.make(options.operation.name, (result) =>
+    this.#operation = { ...operation, implementation: library.implementationOf(description) };
+    this.#handle = library.make(operation.name, (result) =>
       symbols.primitiveCreate(result, description),
     );
-    this.#memories = operands.map(([, descriptor]) =>
-      library.make("memory", (result) =>
-        symbols.memoryCreate(result, descriptor, library.engine, 0),
+    this.#operands = operands.map((operand) => ({
+      ...operand,
+      memory: library.make("memory", (result) =>
+        symbols.memoryCreate(result, operand.descriptor, library.engine, 0),
       ),
+    }));
+    this.#arguments = BigUint64Array.from(
+      this.#operands.flatMap(({ index, memory }) => [BigInt(index), BigInt(memory)]),
     );
-    this.#arguments = new BigUint64Array(ARGUMENT_WORDS * operands.length);
-    for (const [k, [index]] of operands.entries()) {
-      this.#arguments[ARGUMENT_WORDS * k] = BigInt(index);
-      this.#arguments[ARGUMENT_WORDS * k + 1] = BigInt(this.#memories[k]!);
-    }
   }
 
   /** Computes with the operands at these addresses, given in the order of the options. */
   run(...addresses: readonly Address[]): void {
-    const { symbols, stream } = this.#library;
-    for (const [k, memory] of this.#memories.entries()) {
-      const status = symbols.memorySetHandle(memory, addresses[k]!, stream);
-      this.#library.check(`an operand of ${this.#operation.name}`, status);
-    }
-    this.#profiler.measure(this.#operation, () => {
-      const status = symbols.execute(this.#handle, stream, this.#memories.length, this.#arguments);
-      this.#library.check(this.#operation.name, status);
-      symbols.streamWait(stream);
+    const { library } = this.#workshop;
+    this.#workshop.profiler.measure(this.#operation, () => {
+      const scratch: Block[] = [];
+      const narrowings: (() => void)[] = [];
+      for (const [k, operand] of this.#operands.entries()) {
+        let address = addresses[k]!;
+        if (operand.converted !== undefined) {
+          const block = this.#workshop.arena.take(operand.converted * FLOAT_BYTES);
+          scratch.push(block);
+          if (OUTPUTS.has(operand.index)) {
+            narrowings.push(() => this.#narrow(operand.converted!, block.address, addresses[k]!));
+          } else this.#widen(operand.converted, address, block.address);
+          address = block.address;
+        }
+        const status = library.symbols.memorySetHandle(operand.memory, address, library.stream);
+        library.check(`an operand of ${this.#operation.name}`, status);
+      }
+      this.#execute();
+      for (const narrow of narrowings) narrow();
+      for (const block of scratch) this.#workshop.arena.release(block);
     });
   }
 
   close(): void {
-    const { symbols } = this.#library;
+    const { symbols } = this.#workshop.library;
     symbols.primitiveDestroy(this.#handle);
-    for (const memory of this.#memories) symbols.memoryDestroy(memory);
+    for (const { memory } of this.#operands) symbols.memoryDestroy(memory);
     symbols.primitiveDescriptorDestroy(this.description);
   }
+
+  #execute(): void {
+    const { library } = this.#workshop;
+    const { execute, streamWait } = library.symbols;
+    const count = this.#arguments.length / ARGUMENT_WORDS;
+    const status = execute(this.#handle, library.stream, count, this.#arguments);
+    library.check(this.#operation.name, status);
+    streamWait(library.stream);
+  }
+
+  #widen(count: number, from: Address, to: Address): void {
+    this.#workshop.kernels.convert({ from: "bf16", to: "f32" }, count, from, to);
+  }
+
+  #narrow(count: number, from: Address, to: Address): void {
+    this.#workshop.kernels.convert({ from: "f32", to: "bf16" }, count, from, to);
+  }
+}
+
+/** An operand that lies in memory as `stored` and is computed with as `computed`. */
+export function operand(index: number, stored: Layout, computed: Layout = stored): OperandOptions {
+  const { descriptor } = computed;
+  if (stored.type === computed.type) return { index, descriptor };
+  return { index, descriptor, converted: computed.bytes / FLOAT_BYTES };
 }

@@ -9,8 +9,7 @@ import type { Geometry, Precision } from "../engine.ts";
 import { convolutionShape, POOL, pooledShape, sizeOf } from "../shapes.ts";
 import type { Layout, Layouts } from "./layout.ts";
 import { addressOf, type Library, type PostOperations, wide } from "./library.ts";
-import { Primitive, type PrimitiveOptions } from "./primitive.ts";
-import type { Profiler } from "./profiler.ts";
+import { operand, Primitive, type PrimitiveOptions, type Workshop } from "./primitive.ts";
 import { type Address, ALGORITHM, ARGUMENT, DATA_TYPE, PROP, QUERY } from "./symbols.ts";
 
 /** A convolution's shapes. */
@@ -55,18 +54,19 @@ export interface MaxPool {
 }
 
 export class Primitives {
+  readonly #workshop: Workshop;
   readonly #library: Library;
   readonly #layouts: Layouts;
-  readonly #profiler: Profiler;
   readonly #precision: Precision;
   readonly #made: Primitive[] = [];
   readonly #cached = new Map<string, unknown>();
   readonly #reorders = new Map<Layout, Map<Layout, Primitive>>();
 
-  constructor(library: Library, layouts: Layouts, profiler: Profiler, precision: Precision) {
-    this.#library = library;
+  /** @param precision what primitives compute in; feature maps may be kept in another one */
+  constructor(workshop: Workshop, layouts: Layouts, precision: Precision) {
+    this.#workshop = workshop;
+    this.#library = workshop.library;
     this.#layouts = layouts;
-    this.#profiler = profiler;
     this.#precision = precision;
   }
 
@@ -76,16 +76,17 @@ export class Primitives {
     if (known) return known;
     const { symbols, engine } = this.#library;
     const name = `reorder [${shape}]`;
+    const isNative = this.#precision !== "f32";
+    const [source, target] = [from, to].map((layout) =>
+      isNative ? layout : this.#layouts.inFloat32(layout, shape),
+    ) as [Layout, Layout];
     const description = this.#library.make(name, (result) =>
-      symbols.reorder(result, from.descriptor, engine, to.descriptor, engine, 0),
+      symbols.reorder(result, source.descriptor, engine, target.descriptor, engine, 0),
     );
     const primitive = this.#make({
       operation: { name, flops: 0 },
       description,
-      operands: [
-        [ARGUMENT.source, from.descriptor],
-        [ARGUMENT.destination, to.descriptor],
-      ],
+      operands: [operand(ARGUMENT.source, from, source), operand(ARGUMENT.destination, to, target)],
     });
     const targets = this.#reorders.get(from) ?? new Map<Layout, Primitive>();
     this.#reorders.set(from, targets.set(to, primitive));
@@ -97,16 +98,16 @@ export class Primitives {
       const description = this.#describeForward(key, PROP.training);
       const { descriptorOf } = this.#library.symbols;
       const weights = descriptorOf(description, QUERY.weights, 0);
-      const { x, y } = this.#mapsOf(key);
+      const { x, y, stored } = this.#mapsOf(key);
       return {
         weights: this.#layouts.chosen(key.weight, weights, this.#precision),
         primitive: this.#make({
           operation: operationOf("convolution", key),
           description,
           operands: [
-            [ARGUMENT.source, x.descriptor],
-            [ARGUMENT.weights, weights],
-            [ARGUMENT.destination, y.descriptor],
+            operand(ARGUMENT.source, stored.x, x),
+            { index: ARGUMENT.weights, descriptor: weights },
+            operand(ARGUMENT.destination, stored.y, y),
           ],
         }),
       };
@@ -118,7 +119,7 @@ export class Primitives {
     after: { readonly relu: boolean; readonly residual: boolean },
   ): ConvolutionInference {
     return this.#once(`inference ${text(key)} ${after.relu} ${after.residual}`, () => {
-      const { x, y, bias } = this.#mapsOf(key);
+      const { x, y, bias, stored } = this.#mapsOf(key);
       const add = after.residual ? { add: y.descriptor } : {};
       const description = this.#describeForward(key, PROP.inference, { relu: after.relu, ...add });
       const weights = this.#library.symbols.descriptorOf(description, QUERY.weights, 0);
@@ -129,11 +130,11 @@ export class Primitives {
           operation: operationOf("convolution+norm", key),
           description,
           operands: [
-            [ARGUMENT.source, x.descriptor],
-            [ARGUMENT.weights, weights],
-            [ARGUMENT.bias, bias.descriptor],
-            [ARGUMENT.destination, y.descriptor],
-            ...(after.residual ? ([[residual, y.descriptor]] as const) : []),
+            operand(ARGUMENT.source, stored.x, x),
+            { index: ARGUMENT.weights, descriptor: weights },
+            operand(ARGUMENT.bias, bias),
+            operand(ARGUMENT.destination, stored.y, y),
+            ...(after.residual ? [operand(residual, stored.y, y)] : []),
           ],
         }),
       };
@@ -143,7 +144,7 @@ export class Primitives {
   convolutionBackwardInput(key: ConvolutionKey): ConvolutionBackwardInput {
     return this.#once(`backward input ${text(key)}`, () => {
       const { symbols } = this.#library;
-      const { x, y, places } = this.#mapsOf(key);
+      const { x, y, places, stored } = this.#mapsOf(key);
       const any = this.#anyWeights(key, this.#precision);
       const operation = operationOf("convolution backward input", key);
       const description = this.#library.describe(
@@ -166,9 +167,9 @@ export class Primitives {
           operation,
           description,
           operands: [
-            [ARGUMENT.dDestination, y.descriptor],
-            [ARGUMENT.weights, weights],
-            [ARGUMENT.dSource, x.descriptor],
+            operand(ARGUMENT.dDestination, stored.y, y),
+            { index: ARGUMENT.weights, descriptor: weights },
+            operand(ARGUMENT.dSource, stored.x, x),
           ],
         }),
       };
@@ -178,7 +179,7 @@ export class Primitives {
   convolutionBackwardWeight(key: ConvolutionKey): ConvolutionBackwardWeight {
     return this.#once(`backward weight ${text(key)}`, () => {
       const { symbols } = this.#library;
-      const { x, y, places } = this.#mapsOf(key);
+      const { x, y, places, stored } = this.#mapsOf(key);
       const any = this.#anyWeights(key, "f32");
       const operation = operationOf("convolution backward weight", key);
       const description = this.#library.describe(
@@ -202,9 +203,9 @@ export class Primitives {
           operation,
           description,
           operands: [
-            [ARGUMENT.source, x.descriptor],
-            [ARGUMENT.dDestination, y.descriptor],
-            [ARGUMENT.dWeights, dWeights],
+            operand(ARGUMENT.source, stored.x, x),
+            operand(ARGUMENT.dDestination, stored.y, y),
+            { index: ARGUMENT.dWeights, descriptor: dWeights },
           ],
         }),
       };
@@ -214,8 +215,7 @@ export class Primitives {
   maxPool(shape: readonly number[]): MaxPool {
     return this.#once(`max pool ${shape}`, () => {
       const { symbols } = this.#library;
-      const x = this.#layouts.map(shape);
-      const y = this.#layouts.map(pooledShape(shape));
+      const { x, y, stored } = this.#maps(shape, pooledShape(shape));
       const square = (length: number): BigInt64Array => wide([length, length]);
       const places = [
         square(POOL.stride),
@@ -254,18 +254,18 @@ export class Primitives {
           operation: { name, flops: 0 },
           description: forward,
           operands: [
-            [ARGUMENT.source, x.descriptor],
-            [ARGUMENT.destination, y.descriptor],
-            [ARGUMENT.workspace, workspace],
+            operand(ARGUMENT.source, stored.x, x),
+            operand(ARGUMENT.destination, stored.y, y),
+            { index: ARGUMENT.workspace, descriptor: workspace },
           ],
         }),
         backward: this.#make({
           operation: { name: `max pool backward [${shape}]`, flops: 0 },
           description: backward,
           operands: [
-            [ARGUMENT.dDestination, y.descriptor],
-            [ARGUMENT.workspace, workspace],
-            [ARGUMENT.dSource, x.descriptor],
+            operand(ARGUMENT.dDestination, stored.y, y),
+            { index: ARGUMENT.workspace, descriptor: workspace },
+            operand(ARGUMENT.dSource, stored.x, x),
           ],
         }),
       };
@@ -277,8 +277,7 @@ export class Primitives {
     return this.#once(`average pool backward ${shape}`, () => {
       const { symbols } = this.#library;
       const [images, channels, height, width] = shape as [number, number, number, number];
-      const x = this.#layouts.map(shape);
-      const y = this.#layouts.map([images, channels, 1, 1]);
+      const { x, y, stored } = this.#maps(shape, [images, channels, 1, 1]);
       const places = [wide([1, 1]), wide([height, width]), wide([0, 0]), wide([0, 0])] as const;
       const name = `average pool backward [${shape}]`;
       const hint = this.#library.describe(name, (operation) =>
@@ -308,8 +307,8 @@ export class Primitives {
         operation: { name, flops: 0 },
         description,
         operands: [
-          [ARGUMENT.dDestination, y.descriptor],
-          [ARGUMENT.dSource, x.descriptor],
+          operand(ARGUMENT.dDestination, stored.y, y),
+          operand(ARGUMENT.dSource, stored.x, x),
         ],
       });
     });
@@ -344,10 +343,18 @@ export class Primitives {
     const square = (length: number): BigInt64Array => wide([length, length]);
     const padding = square(geometry.padding);
     return {
-      x: this.#layouts.map(x),
-      y: this.#layouts.map(convolutionShape(x, weight, geometry)),
+      ...this.#maps(x, convolutionShape(x, weight, geometry)),
       bias: this.#layouts.plain([weight[0]!]),
       places: [square(geometry.stride), padding, padding] as const,
+    };
+  }
+
+  /** As primitives compute with them, and as they are kept. */
+  #maps(xShape: readonly number[], yShape: readonly number[]) {
+    return {
+      x: this.#layouts.map(xShape, this.#precision),
+      y: this.#layouts.map(yShape, this.#precision),
+      stored: { x: this.#layouts.map(xShape), y: this.#layouts.map(yShape) },
     };
   }
 
@@ -357,7 +364,7 @@ export class Primitives {
   }
 
   #make(options: PrimitiveOptions): Primitive {
-    const primitive = new Primitive(this.#library, this.#profiler, options);
+    const primitive = new Primitive(this.#workshop, options);
     this.#made.push(primitive);
     return primitive;
   }

@@ -6,6 +6,7 @@ import { ScopeTracker } from "../scope-tracker.ts";
 import { sizeOf } from "../shapes.ts";
 import type { Arena, Block } from "./arena.ts";
 import type { Layout, Layouts } from "./layout.ts";
+import { addressOf, hasFixedAddress } from "./library.ts";
 import type { Primitives } from "./primitives.ts";
 import { Stored } from "./stored.ts";
 import type { Address } from "./symbols.ts";
@@ -91,10 +92,16 @@ export class Store {
   }
 
   /** Copies the tensor, row-major, to memory that is not the arena's. */
-  copyOut(tensor: Tensor, target: Address): void {
+  copyOut(tensor: Tensor, target: Float32Array): void {
     const stored = this.open(tensor);
     const plain = this.#layouts.plain(tensor.shape);
-    this.#primitives.reorder(stored.layout, plain, stored.shape).run(stored.block.address, target);
+    if (stored.layout === plain) target.set(stored.block.floats(target.length));
+    else if (!hasFixedAddress(target)) target.set(this.floats(tensor));
+    else {
+      this.#primitives
+        .reorder(stored.layout, plain, stored.shape)
+        .run(stored.block.address, addressOf(target));
+    }
   }
 
   /** To call before the contents of a tensor change: whatever was derived from them is void. */

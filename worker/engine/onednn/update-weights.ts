@@ -1,7 +1,7 @@
 import type { Tensor, UpdateOptions } from "../engine.ts";
 import { sizeOf } from "../shapes.ts";
 import type { Device } from "./device.ts";
-import { addressOf } from "./library.ts";
+import { addressOf, hasFixedAddress } from "./library.ts";
 import type { Address } from "./symbols.ts";
 
 /** See {@link Engine.update}. Norms are summed in float64; the step is one pass over memory. */
@@ -17,12 +17,11 @@ export function updateWeights(
   store.touch(w);
   store.touch(v);
   const [weights, velocities] = [store.read(w, plain), store.read(v, plain)];
-  const g = addressOf(gradient);
   const count = sizeOf(weight.shape);
   const { lr, momentum, weightDecay: decay, nesterov, gradientScale, lars } = options;
   const operation = { name: `update [${weight.shape}]`, implementation: "avx2", flops: 0 };
   const norm = (values: Address): number => Math.sqrt(kernels.sumOfSquares(count, values));
-  profiler.measure(operation, () => {
+  const step = (g: Address): void => {
     let adaptation = 1;
     if (lars) {
       const [weightNorm, gradientNorm] = [norm(weights), norm(g) * Math.abs(gradientScale)];
@@ -31,13 +30,21 @@ export function updateWeights(
         adaptation = (trustCoefficient * weightNorm) / (gradientNorm + decay * weightNorm + eps);
       }
     }
-    const step = adaptation * lr;
     kernels.momentumStep(count, weights, velocities, g, {
-      step,
+      step: adaptation * lr,
       gradientScale,
       decay,
       momentum,
       nesterov,
     });
+  };
+  profiler.measure(operation, () => {
+    if (hasFixedAddress(gradient)) step(addressOf(gradient));
+    else {
+      store.borrow(gradient.byteLength, (block) => {
+        block.floats(count).set(gradient);
+        step(block.address);
+      });
+    }
   });
 }

@@ -52,6 +52,47 @@ export function addKernel(team: Team, { type }: { readonly type: ElementType }):
   });
 }
 
+/** Addresses from, to. */
+export function convertKernel(
+  team: Team,
+  types: { readonly from: ElementType; readonly to: ElementType },
+): Uint8Array {
+  return emitTeamFunction(team, (asm) => {
+    const [source, target] = [codecOf(types.from, asm), codecOf(types.to, asm)];
+    const narrow = Math.min(source.bytes, target.bytes);
+    const streams = emitPiece(asm, narrow, 2);
+    const [from, to] = streams as [Gp, Gp];
+    const value = new Registers().take();
+    const wide = [source, target]
+      .map(({ bytes }, k) => ({ stream: streams[k]!, extra: bytes - narrow }))
+      .filter(({ extra }) => extra > 0);
+    // The loop's offset counts in the narrower type; the other stream itself moves by the rest.
+    for (const { stream, extra } of wide) {
+      for (let added = 0; added < extra; added += narrow) asm.add(stream, GP.rdx);
+    }
+    const moveOn = (elements: number): void => {
+      for (const { stream, extra } of wide) asm.add(stream, elements * extra);
+    };
+    target.prepare();
+    const vectors = (count: number) => ({
+      elements: count * LANES,
+      emit: () => {
+        for (let k = 0; k < count; k++) {
+          source.load(value, here(from, k * LANES * source.bytes));
+          target.store(here(to, k * LANES * target.bytes), value);
+        }
+        moveOn(count * LANES);
+      },
+    });
+    const one = () => {
+      source.loadOne(value, here(from));
+      target.storeOne(here(to), value);
+      moveOn(1);
+    };
+    emitSteps(asm, narrow, [vectors(ROUND), vectors(1), { elements: 1, emit: one }]);
+  });
+}
+
 /** Addresses values, out: {@link PARTIAL_SUMS} numbers for each piece. */
 export function sumOfSquaresKernel(team: Team): Uint8Array {
   return emitTeamFunction(team, (asm) => {

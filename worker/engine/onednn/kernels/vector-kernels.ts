@@ -13,6 +13,7 @@ import type { ElementType } from "./elements.ts";
 import { ExecutableMemory } from "./executable-memory.ts";
 import {
   addKernel,
+  convertKernel,
   momentumKernel,
   PARTIAL_SUMS,
   PIECE,
@@ -191,6 +192,19 @@ export class VectorKernels {
   add(type: ElementType, count: number, a: number, b: number, out: number): void {
     const kernel = this.#kernelOf(`add ${type}`, () => addKernel(this.#team, { type }));
     this.#run(kernel, flatWork(count, [a, b, out]));
+  }
+
+  /** Rounds to nearest even where `types.to` is the narrower one. */
+  convert(
+    types: { readonly from: ElementType; readonly to: ElementType },
+    count: number,
+    from: number,
+    to: number,
+  ): void {
+    const kernel = this.#kernelOf(`convert ${types.from} ${types.to}`, () =>
+      convertKernel(this.#team, types),
+    );
+    this.#run(kernel, flatWork(count, [from, to]));
   }
 
   /** Sum of squares of f32 values, accumulated in float64. */

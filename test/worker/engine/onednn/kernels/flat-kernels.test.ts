@@ -36,6 +36,20 @@ describeOnProcessor("flat kernels", () => {
         assertSameBits(inPlace, expected, "a += b");
       });
 
+    for (const [from, to] of [
+      ["f32", "bf16"],
+      ["bf16", "f32"],
+    ] as const)
+      it(`convert ${count} numbers from ${from} to ${to}`, () => {
+        const source = new Native(from, randoms(4, count));
+        const converted = onTeams((kernels) => {
+          const out = new Native(to, count);
+          kernels.convert({ from, to }, count, source.address, out.address);
+          return out.read();
+        });
+        assertSameBits(converted, stored(to, source.read()), "the same numbers");
+      });
+
     it(`sum the squares of ${count} numbers`, () => {
       const values = f32(randoms(3, count));
       const sum = onTeams((kernels) =>
