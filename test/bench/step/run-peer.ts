@@ -1,6 +1,6 @@
 /** The other side: the peer's script, in processes of its own, on the same task. */
 
-import { type ChildProcessByStdio, spawn } from "node:child_process";
+import { type ChildProcess, type ChildProcessByStdio, spawn } from "node:child_process";
 import path from "node:path";
 import type { Readable } from "node:stream";
 import { z } from "zod";
@@ -57,7 +57,7 @@ export async function runPeer(
   });
   try {
     await withinRun(closed, options, () => `the peer ${script}`);
-    return { ...figuresOf(output, child.exitCode), peak_rss_mb: round(tree.peakRssMb(), 1) };
+    return { ...figuresOf(output, child), peak_rss_mb: round(tree.peakRssMb(), 1) };
   } finally {
     clearInterval(poll);
     tree.kill();
@@ -90,12 +90,13 @@ function collect(child: ChildProcessByStdio<null, Readable, Readable>): Output {
   return output;
 }
 
-function figuresOf({ stdout, stderr }: Output, exitCode: number | null) {
+function figuresOf({ stdout, stderr }: Output, { exitCode, signalCode }: ChildProcess) {
   const line = stdout.split("\n").findLast((text) => text.startsWith("{")) ?? "";
   const printed = resultSchema.safeParse(parseJson(line));
   if (exitCode === 0 && printed.success) return printed.data;
   const end = `${stdout}${stderr}`.trim().slice(-SHOWN_LENGTH);
-  const what = exitCode === 0 ? "printed no result" : `ended with code ${exitCode}`;
+  const what =
+    exitCode === 0 ? "printed no result" : `ended with ${signalCode ?? `code ${exitCode}`}`;
   throw new FleetError("UNEXPECTED", `the peer ${what}: ${end || "it said nothing"}`);
 }
 
