@@ -56,6 +56,8 @@ const CONVOLUTIONS: readonly (readonly [
   [2, 32, 8, 8, 48, [1, 1], 2, 0],
   [2, 20, 6, 5, 28, [3, 3], 1, 1],
   [2, 3, 20, 18, 16, [7, 7], 2, 3],
+  // A map smaller than the kernel.
+  [4, 32, 2, 2, 32, [3, 3], 1, 1],
   // So much that the weight's gradient is summed in parts.
   [32, 16, 17, 16, 8, [3, 3], 1, 1],
 ];

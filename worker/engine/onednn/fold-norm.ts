@@ -10,7 +10,7 @@ import type { Folded, Stored } from "./stored.ts";
  * They are kept with the weight until one of the tensors changes.
  */
 export function foldNorm(
-  { store, layouts, primitives }: Device,
+  { store, layouts, reorders }: Device,
   weight: Stored,
   layout: Layout,
   norm: FrozenNorm,
@@ -35,7 +35,7 @@ export function foldNorm(
       biases[o] = beta![o]! - mean![o]! * scale;
       for (let k = o * size; k < (o + 1) * size; k++) scaled[k] = source[k]! * scale;
     }
-    primitives.reorder(plain, layout, weight.shape).run(block.address, weights.address);
+    reorders.between(plain, layout, weight.shape).run(block.address, weights.address);
   });
   const from = parts.map((part) => [part, part.version] as const);
   weight.folded = { from, eps, layout, weights, bias };

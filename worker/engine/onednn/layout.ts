@@ -32,7 +32,8 @@ export interface Layout {
 export class Layouts {
   readonly width: BlockWidth;
   readonly #library: Library;
-  readonly #precision: Precision;
+  /** Of feature maps. */
+  readonly precision: Precision;
   readonly #plain = new Map<string, Layout>();
   readonly #blocked = new Map<string, Layout>();
   /** Layouts that primitives asked for, by the shape of their tensor. */
@@ -40,11 +41,10 @@ export class Layouts {
   /** What the layouts' descriptors lie in. */
   readonly #kept: Uint8Array[] = [];
 
-  /** @param precision what feature maps are kept in */
   constructor(library: Library, width: BlockWidth, precision: Precision) {
     this.#library = library;
     this.width = width;
-    this.#precision = precision;
+    this.precision = precision;
   }
 
   /** Row-major, in float32 unless said otherwise. */
@@ -78,13 +78,13 @@ export class Layouts {
   }
 
   /** Of a feature map [N, C, H, W]. */
-  map(shape: readonly number[], type: Precision = this.#precision): Layout {
+  map(shape: readonly number[], type: Precision = this.precision): Layout {
     if (shape[1]! < this.width) return this.plain(shape, type);
     return this.blocked(shape, type);
   }
 
   /** Of a feature map, blocked even when there are few channels; the last block is padded. */
-  blocked(shape: readonly number[], type: Precision = this.#precision): Layout {
+  blocked(shape: readonly number[], type: Precision = this.precision): Layout {
     const key = `${type} ${shape}`;
     const known = this.#blocked.get(key);
     if (known) return known;

@@ -62,7 +62,7 @@ export class OnednnEngine implements Engine {
 
   close(): void {
     this.#device.store.releaseAll();
-    this.#device.primitives.close();
+    this.#device.workshop.close();
     this.#device.kernels.close();
     this.#device.library.close();
   }
@@ -118,12 +118,11 @@ export class OnednnEngine implements Engine {
 
   convolution(x: Tensor, weight: Tensor, geometry: Geometry): Tensor {
     const shape = convolutionShape(x.shape, weight.shape, geometry);
-    const { store, layouts, primitives } = this.#device;
+    const { store, convolutions } = this.#device;
     const key = { x: x.shape, weight: weight.shape, geometry };
-    const { primitive, weights } = primitives.convolution(key);
-    const input = store.read(x, layouts.map(x.shape));
-    const filter = store.read(weight, weights);
-    const y = store.make(shape, layouts.map(shape));
+    const { primitive, ...layouts } = convolutions.forward(key);
+    const [input, filter] = [store.read(x, layouts.x), store.read(weight, layouts.weights)];
+    const y = store.make(shape, layouts.y);
     primitive.run(input, filter, y.block.address);
     return y;
   }
@@ -135,12 +134,11 @@ export class OnednnEngine implements Engine {
     geometry: Geometry,
   ): Tensor {
     assertShape(dy.shape, convolutionShape(xShape, weight.shape, geometry));
-    const { store, layouts, primitives } = this.#device;
+    const { store, convolutions } = this.#device;
     const key = { x: xShape, weight: weight.shape, geometry };
-    const { primitive, weights } = primitives.convolutionBackwardInput(key);
-    const incoming = store.read(dy, layouts.map(dy.shape));
-    const filter = store.read(weight, weights);
-    const dx = store.make(xShape, layouts.map(xShape));
+    const { primitive, ...layouts } = convolutions.backwardInput(key);
+    const [incoming, filter] = [store.read(dy, layouts.y), store.read(weight, layouts.weights)];
+    const dx = store.make(xShape, layouts.x);
     primitive.run(incoming, filter, dx.block.address);
     return dx;
   }
@@ -152,12 +150,11 @@ export class OnednnEngine implements Engine {
     geometry: Geometry,
   ): Tensor {
     assertShape(dy.shape, convolutionShape(x.shape, weightShape, geometry));
-    const { store, layouts, primitives } = this.#device;
+    const { store, convolutions } = this.#device;
     const key = { x: x.shape, weight: weightShape, geometry };
-    const { primitive, dWeights } = primitives.convolutionBackwardWeight(key);
-    const input = store.read(x, layouts.map(x.shape));
-    const incoming = store.read(dy, layouts.map(dy.shape));
-    const dWeight = store.make(weightShape, dWeights);
+    const { primitive, ...layouts } = convolutions.backwardWeight(key);
+    const [input, incoming] = [store.read(x, layouts.x), store.read(dy, layouts.y)];
+    const dWeight = store.make(weightShape, layouts.weights);
     primitive.run(input, incoming, dWeight.block.address);
     return dWeight;
   }
@@ -170,16 +167,16 @@ export class OnednnEngine implements Engine {
     options: BatchNormOptions,
   ): Tensor {
     const shape = convolutionShape(x.shape, weight.shape, geometry);
-    const { store, layouts, primitives } = this.#device;
+    const { store, convolutions } = this.#device;
     const { relu, residual } = options;
     if (residual) assertShape(residual.shape, shape);
     const key = { x: x.shape, weight: weight.shape, geometry };
-    const after = { relu, residual: residual !== undefined };
-    const { primitive, weights } = primitives.convolutionInference(key, after);
-    const folded = foldNorm(this.#device, store.open(weight), weights, norm, options.eps);
-    const input = store.read(x, layouts.map(x.shape));
-    const added = residual ? [store.read(residual, layouts.map(shape))] : [];
-    const y = store.make(shape, layouts.map(shape));
+    const finish = { relu, residual: residual !== undefined };
+    const { primitive, ...layouts } = convolutions.inference(key, finish);
+    const folded = foldNorm(this.#device, store.open(weight), layouts.weights, norm, options.eps);
+    const input = store.read(x, layouts.x);
+    const added = residual ? [store.read(residual, layouts.y)] : [];
+    const y = store.make(shape, layouts.y);
     primitive.run(input, folded.weights.address, folded.bias.address, y.block.address, ...added);
     return y;
   }
@@ -206,8 +203,8 @@ export class OnednnEngine implements Engine {
 
   maxPool(x: Tensor): { readonly y: Tensor; readonly saved: PoolSaved } {
     const shape = pooledShape(x.shape);
-    const { store, layouts, primitives } = this.#device;
-    const { forward, workspace } = primitives.maxPool(x.shape);
+    const { store, layouts, pools } = this.#device;
+    const { forward, workspace } = pools.max(x.shape);
     const input = store.read(x, layouts.map(x.shape));
     const y = store.make(shape, layouts.map(shape));
     const kept = store.make(shape, workspace);
@@ -219,11 +216,11 @@ export class OnednnEngine implements Engine {
     assert.ok(saved instanceof SavedPool, "saved by another engine");
     const { xShape, workspace } = saved;
     assertShape(dy.shape, pooledShape(xShape));
-    const { store, layouts, primitives } = this.#device;
+    const { store, layouts, pools } = this.#device;
     store.open(workspace);
     const incoming = store.read(dy, layouts.map(dy.shape));
     const dx = store.make(xShape, layouts.map(xShape));
-    const { backward } = primitives.maxPool(xShape);
+    const { backward } = pools.max(xShape);
     backward.run(incoming, workspace.block.address, dx.block.address);
     return dx;
   }
@@ -240,14 +237,14 @@ export class OnednnEngine implements Engine {
   globalAveragePoolBackward(dy: Tensor, xShape: readonly number[]): Tensor {
     const [images, channels] = xShape as [number, number];
     assertShape(dy.shape, [images, channels]);
-    const { store, layouts, primitives } = this.#device;
+    const { store, layouts, pools } = this.#device;
     const mapShape = [images, channels, 1, 1];
     return store.scope(() => {
       const dMeans = store.makePlain(mapShape);
       dMeans.block.floats(images * channels).set(store.floats(dy));
       const dx = store.make(xShape, layouts.map(xShape));
-      primitives
-        .averagePoolBackward(xShape)
+      pools
+        .averageBackward(xShape)
         .run(store.read(dMeans, layouts.map(mapShape)), dx.block.address);
       return dx;
     });

@@ -1,14 +1,17 @@
 import type { Precision } from "../engine.ts";
 import { Arena } from "./arena.ts";
+import { Convolutions } from "./convolutions.ts";
 import { VectorKernels } from "./kernels/vector-kernels.ts";
 import { Layouts } from "./layout.ts";
 import { Library, unavailable } from "./library.ts";
 import { Matrices } from "./matrices.ts";
 import { OnednnEngine } from "./onednn-engine.ts";
-import { Primitives } from "./primitives.ts";
+import { Pools } from "./pools.ts";
 import { Profiler } from "./profiler.ts";
+import { Reorders } from "./reorders.ts";
 import { Store } from "./store.ts";
 import { setThreads } from "./threads.ts";
+import { Workshop } from "./workshop.ts";
 
 /** Bits of `dnnl_cpu_isa_t`. */
 const AVX2 = 0x7;
@@ -41,17 +44,33 @@ export function openOnednn({ threads, precision, profile = false }: OnednnOption
   const profiler = new Profiler(profile);
   const arena = new Arena();
   const layouts = new Layouts(library, has(AVX512) ? 16 : 8, precision);
-  const workshop = { library, profiler, arena, kernels };
   // oneDNN computes in bf16 from AVX-512 on; below, feature maps are widened on the way.
   const computed = has(AVX512) ? precision : "f32";
-  const primitives = new Primitives(workshop, layouts, computed);
-  const store = new Store(arena, layouts, primitives);
-  const matrices = new Matrices(library, profiler);
+  const workshop = new Workshop({
+    library,
+    layouts,
+    arena,
+    kernels,
+    profiler,
+    precision: computed,
+  });
+  const reorders = new Reorders(workshop);
   const { major, minor, patch } = library.version;
   const counted = `${threads} thread${threads === 1 ? "" : "s"}`;
   const kept = computed === precision ? "" : `, feature maps in ${precision}, computing in f32`;
   return new OnednnEngine(
-    { library, layouts, primitives, matrices, kernels, store, profiler },
+    {
+      library,
+      layouts,
+      workshop,
+      reorders,
+      kernels,
+      profiler,
+      convolutions: new Convolutions(workshop),
+      pools: new Pools(workshop),
+      matrices: new Matrices(library, profiler),
+      store: new Store(arena, layouts, reorders),
+    },
     {
       name: precision === "f32" ? "onednn" : `onednn:${precision}`,
       device: `CPU, oneDNN ${major}.${minor}.${patch}, ${instructions}, ${counted}${kept}`,

@@ -16,8 +16,8 @@ const OUTPUTS: ReadonlySet<number> = new Set([
   ARGUMENT.dWeights,
 ]);
 
-/** What primitives are made with. */
-export interface Workshop {
+/** What primitives run with. */
+export interface PrimitiveTools {
   readonly library: Library;
   readonly profiler: Profiler;
   readonly arena: Arena;
@@ -44,19 +44,18 @@ interface Operand extends OperandOptions {
 }
 
 export class Primitive {
-  readonly #workshop: Workshop;
+  readonly #tools: PrimitiveTools;
   readonly #operation: Operation;
-  /** A backward primitive is described with that of its forward as a hint. */
-  readonly description: Address;
+  readonly #description: Address;
   readonly #handle: Address;
   readonly #operands: readonly Operand[];
   readonly #arguments: BigUint64Array;
 
-  constructor(workshop: Workshop, { operation, description, operands }: PrimitiveOptions) {
-    const { library } = workshop;
+  constructor(tools: PrimitiveTools, { operation, description, operands }: PrimitiveOptions) {
+    const { library } = tools;
     const { symbols } = library;
-    this.#workshop = workshop;
-    this.description = description;
+    this.#tools = tools;
+    this.#description = description;
     this.#operation = { ...operation, implementation: library.implementationOf(description) };
     this.#handle = library.make(operation.name, (result) =>
       symbols.primitiveCreate(result, description),
@@ -74,14 +73,14 @@ export class Primitive {
 
   /** Computes with the operands at these addresses, given in the order of the options. */
   run(...addresses: readonly Address[]): void {
-    const { library } = this.#workshop;
-    this.#workshop.profiler.measure(this.#operation, () => {
+    const { library } = this.#tools;
+    this.#tools.profiler.measure(this.#operation, () => {
       const scratch: Block[] = [];
       const narrowings: (() => void)[] = [];
       for (const [k, operand] of this.#operands.entries()) {
         let address = addresses[k]!;
         if (operand.converted !== undefined) {
-          const block = this.#workshop.arena.take(operand.converted * FLOAT_BYTES);
+          const block = this.#tools.arena.take(operand.converted * FLOAT_BYTES);
           scratch.push(block);
           if (OUTPUTS.has(operand.index)) {
             narrowings.push(() => this.#narrow(operand.converted!, block.address, addresses[k]!));
@@ -93,19 +92,19 @@ export class Primitive {
       }
       this.#execute();
       for (const narrow of narrowings) narrow();
-      for (const block of scratch) this.#workshop.arena.release(block);
+      for (const block of scratch) this.#tools.arena.release(block);
     });
   }
 
   close(): void {
-    const { symbols } = this.#workshop.library;
+    const { symbols } = this.#tools.library;
     symbols.primitiveDestroy(this.#handle);
     for (const { memory } of this.#operands) symbols.memoryDestroy(memory);
-    symbols.primitiveDescriptorDestroy(this.description);
+    symbols.primitiveDescriptorDestroy(this.#description);
   }
 
   #execute(): void {
-    const { library } = this.#workshop;
+    const { library } = this.#tools;
     const { execute, streamWait } = library.symbols;
     const count = this.#arguments.length / ARGUMENT_WORDS;
     const status = execute(this.#handle, library.stream, count, this.#arguments);
@@ -114,11 +113,11 @@ export class Primitive {
   }
 
   #widen(count: number, from: Address, to: Address): void {
-    this.#workshop.kernels.convert({ from: "bf16", to: "f32" }, count, from, to);
+    this.#tools.kernels.convert({ from: "bf16", to: "f32" }, count, from, to);
   }
 
   #narrow(count: number, from: Address, to: Address): void {
-    this.#workshop.kernels.convert({ from: "f32", to: "bf16" }, count, from, to);
+    this.#tools.kernels.convert({ from: "f32", to: "bf16" }, count, from, to);
   }
 }
 

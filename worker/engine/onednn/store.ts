@@ -7,21 +7,21 @@ import { sizeOf } from "../shapes.ts";
 import type { Arena, Block } from "./arena.ts";
 import type { Layout, Layouts } from "./layout.ts";
 import { addressOf, hasFixedAddress } from "./library.ts";
-import type { Primitives } from "./primitives.ts";
+import type { Reorders } from "./reorders.ts";
 import { Stored } from "./stored.ts";
 import type { Address } from "./symbols.ts";
 
 export class Store {
   readonly #arena: Arena;
   readonly #layouts: Layouts;
-  readonly #primitives: Primitives;
+  readonly #reorders: Reorders;
   readonly #tracker = new ScopeTracker<Stored>((stored) => this.#free(stored));
   #count = 0;
 
-  constructor(arena: Arena, layouts: Layouts, primitives: Primitives) {
+  constructor(arena: Arena, layouts: Layouts, reorders: Reorders) {
     this.#arena = arena;
     this.#layouts = layouts;
-    this.#primitives = primitives;
+    this.#reorders = reorders;
   }
 
   memory(): { readonly tensors: number; readonly bytes: number } {
@@ -66,8 +66,8 @@ export class Store {
     const known = stored.copies.get(layout);
     if (known) return known.address;
     const block = this.#arena.take(layout.bytes);
-    this.#primitives
-      .reorder(stored.layout, layout, stored.shape)
+    this.#reorders
+      .between(stored.layout, layout, stored.shape)
       .run(stored.block.address, block.address);
     stored.copies.set(layout, block);
     return block.address;
@@ -76,8 +76,8 @@ export class Store {
   /** A tensor of the same contents in another layout. */
   convert(stored: Stored, layout: Layout): Stored {
     const converted = this.make(stored.shape, layout);
-    this.#primitives
-      .reorder(stored.layout, layout, stored.shape)
+    this.#reorders
+      .between(stored.layout, layout, stored.shape)
       .run(stored.block.address, converted.block.address);
     return converted;
   }
@@ -98,8 +98,8 @@ export class Store {
     if (stored.layout === plain) target.set(stored.block.floats(target.length));
     else if (!hasFixedAddress(target)) target.set(this.floats(tensor));
     else {
-      this.#primitives
-        .reorder(stored.layout, plain, stored.shape)
+      this.#reorders
+        .between(stored.layout, plain, stored.shape)
         .run(stored.block.address, addressOf(target));
     }
   }
