@@ -5,8 +5,8 @@ import type { VectorKernels } from "./kernels/vector-kernels.ts";
 import type { Layouts } from "./layout.ts";
 import type { Library } from "./library.ts";
 import type { Matrices } from "./matrices.ts";
+import type { NativeWork } from "./native-work.ts";
 import type { Pools } from "./pools.ts";
-import type { Profiler } from "./profiler.ts";
 import type { Reorders } from "./reorders.ts";
 import type { Store } from "./store.ts";
 import type { Workshop } from "./workshop.ts";
@@ -21,5 +21,5 @@ export interface Device {
   readonly matrices: Matrices;
   readonly kernels: VectorKernels;
   readonly store: Store;
-  readonly profiler: Profiler;
+  readonly work: NativeWork;
 }

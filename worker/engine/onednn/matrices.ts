@@ -1,7 +1,7 @@
 /** Products of row-major float32 matrices. */
 
 import type { Library } from "./library.ts";
-import type { Profiler } from "./profiler.ts";
+import type { NativeWork } from "./native-work.ts";
 import type { Address } from "./symbols.ts";
 
 const [PLAIN, TRANSPOSED] = ["N".charCodeAt(0), "T".charCodeAt(0)] as const;
@@ -16,11 +16,11 @@ export interface Operand {
 
 export class Matrices {
   readonly #library: Library;
-  readonly #profiler: Profiler;
+  readonly #work: NativeWork;
 
-  constructor(library: Library, profiler: Profiler) {
+  constructor(library: Library, work: NativeWork) {
     this.#library = library;
-    this.#profiler = profiler;
+    this.#work = work;
   }
 
   /**
@@ -37,7 +37,7 @@ export class Matrices {
     const columns = b.transposed ? b.rows : b.columns;
     const name = `matrix product [${rows},${inner}] * [${inner},${columns}]`;
     const operation = { name, implementation: "sgemm", flops: 2 * rows * inner * columns };
-    this.#profiler.measure(operation, () => {
+    this.#work.run(operation, () => {
       const status = this.#library.symbols.sgemm(
         a.transposed ? TRANSPOSED : PLAIN,
         b.transposed ? TRANSPOSED : PLAIN,

@@ -44,8 +44,8 @@ export class OnednnEngine implements Engine {
     this.device = names.device;
     this.#device = device;
     this.#norms = new BatchNorm(device);
-    const { profiler } = device;
-    if (profiler.isOn) this.takeProfile = () => profiler.take();
+    const { work } = device;
+    if (work.isProfiled) this.takeProfile = () => work.takeProfile();
   }
 
   scope<T>(body: () => T): T {
@@ -302,13 +302,13 @@ export class OnednnEngine implements Engine {
 
   add(a: Tensor, b: Tensor): Tensor {
     assertShape(b.shape, a.shape);
-    const { store, kernels, profiler } = this.#device;
+    const { store, kernels, work } = this.#device;
     const { layout, block } = store.open(a);
     const other = store.read(b, layout);
     const sum = store.make(a.shape, layout);
     const count = layout.bytes / elementBytes(layout.type);
     const operation = { name: `add [${a.shape}]`, implementation: "avx2", flops: 0 };
-    profiler.measure(operation, () =>
+    work.run(operation, () =>
       kernels.add(layout.type, count, block.address, other, sum.block.address),
     );
     return sum;

@@ -5,9 +5,9 @@ import { VectorKernels } from "./kernels/vector-kernels.ts";
 import { Layouts } from "./layout.ts";
 import { Library, unavailable } from "./library.ts";
 import { Matrices } from "./matrices.ts";
+import { NativeWork } from "./native-work.ts";
 import { OnednnEngine } from "./onednn-engine.ts";
 import { Pools } from "./pools.ts";
-import { Profiler } from "./profiler.ts";
 import { Reorders } from "./reorders.ts";
 import { Store } from "./store.ts";
 import { setThreads } from "./threads.ts";
@@ -41,7 +41,7 @@ export function openOnednn({ threads, precision, profile = false }: OnednnOption
   }
   setThreads(threads);
   const kernels = openKernels(threads);
-  const profiler = new Profiler(profile);
+  const work = new NativeWork(profile);
   const arena = new Arena();
   const layouts = new Layouts(library, has(AVX512) ? 16 : 8, precision);
   // oneDNN computes in bf16 from AVX-512 on; below, feature maps are widened on the way.
@@ -51,7 +51,7 @@ export function openOnednn({ threads, precision, profile = false }: OnednnOption
     layouts,
     arena,
     kernels,
-    profiler,
+    work,
     precision: computed,
   });
   const reorders = new Reorders(workshop);
@@ -65,10 +65,10 @@ export function openOnednn({ threads, precision, profile = false }: OnednnOption
       workshop,
       reorders,
       kernels,
-      profiler,
+      work,
       convolutions: new Convolutions(workshop),
       pools: new Pools(workshop),
-      matrices: new Matrices(library, profiler),
+      matrices: new Matrices(library, work),
       store: new Store(arena, layouts, reorders),
     },
     {

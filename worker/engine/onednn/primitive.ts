@@ -4,7 +4,7 @@ import type { Arena, Block } from "./arena.ts";
 import type { VectorKernels } from "./kernels/vector-kernels.ts";
 import type { Layout } from "./layout.ts";
 import type { Library } from "./library.ts";
-import type { Operation, Profiler } from "./profiler.ts";
+import type { NativeWork, Operation } from "./native-work.ts";
 import { type Address, ARGUMENT } from "./symbols.ts";
 
 /** Bytes of `dnnl_exec_arg_t` in units of eight: an integer with padding, a handle. */
@@ -19,7 +19,7 @@ const OUTPUTS: ReadonlySet<number> = new Set([
 /** What primitives run with. */
 export interface PrimitiveTools {
   readonly library: Library;
-  readonly profiler: Profiler;
+  readonly work: NativeWork;
   readonly arena: Arena;
   readonly kernels: VectorKernels;
 }
@@ -74,7 +74,7 @@ export class Primitive {
   /** Computes with the operands at these addresses, given in the order of the options. */
   run(...addresses: readonly Address[]): void {
     const { library } = this.#tools;
-    this.#tools.profiler.measure(this.#operation, () => {
+    this.#tools.work.run(this.#operation, () => {
       const scratch: Block[] = [];
       const narrowings: (() => void)[] = [];
       for (const [k, operand] of this.#operands.entries()) {

@@ -6,7 +6,7 @@ import type { Address } from "./symbols.ts";
 
 /** See {@link Engine.update}. Norms are summed in float64; the step is one pass over memory. */
 export function updateWeights(
-  { store, layouts, kernels, profiler }: Device,
+  { store, layouts, kernels, work }: Device,
   weight: Tensor,
   velocity: Tensor,
   gradient: Float32Array,
@@ -38,7 +38,7 @@ export function updateWeights(
       nesterov,
     });
   };
-  profiler.measure(operation, () => {
+  work.run(operation, () => {
     if (hasFixedAddress(gradient)) step(addressOf(gradient));
     else {
       store.borrow(gradient.byteLength, (block) => {

@@ -5,8 +5,8 @@ import type { Arena } from "./arena.ts";
 import type { VectorKernels } from "./kernels/vector-kernels.ts";
 import type { Layout, Layouts } from "./layout.ts";
 import type { Library } from "./library.ts";
+import type { NativeWork } from "./native-work.ts";
 import { Primitive, type PrimitiveOptions } from "./primitive.ts";
-import type { Profiler } from "./profiler.ts";
 import type { Address } from "./symbols.ts";
 
 interface WorkshopParts {
@@ -14,7 +14,7 @@ interface WorkshopParts {
   readonly layouts: Layouts;
   readonly arena: Arena;
   readonly kernels: VectorKernels;
-  readonly profiler: Profiler;
+  readonly work: NativeWork;
   /** What primitives compute in; feature maps may be kept in another one. */
   readonly precision: Precision;
 }
@@ -31,7 +31,7 @@ export class Workshop {
   readonly layouts: Layouts;
   readonly arena: Arena;
   readonly kernels: VectorKernels;
-  readonly profiler: Profiler;
+  readonly work: NativeWork;
   readonly precision: Precision;
   readonly #primitives: Primitive[] = [];
   readonly #descriptions: Address[] = [];
@@ -42,7 +42,7 @@ export class Workshop {
     this.layouts = parts.layouts;
     this.arena = parts.arena;
     this.kernels = parts.kernels;
-    this.profiler = parts.profiler;
+    this.work = parts.work;
     this.precision = parts.precision;
   }
 

@@ -62,6 +62,25 @@ describe("openOnednn", function () {
     assert.equal(lines.length, 1, String(notes));
   });
 
+  it("keeps its memory whole when signals arrive in the middle of a product", async () => {
+    const script = `
+      const { openEngine } = await import(${JSON.stringify(openEngineUrl)});
+      const { engine } = await openEngine("onednn", { threads: 1, precision: "f32" });
+      const x = engine.upload(new Float32Array(8 * 512).fill(1), [8, 512]);
+      const weight = engine.upload(new Float32Array(512 * 512).fill(2), [512, 512]);
+      for (let k = 0; k < 2000; k++) engine.scope(() => void engine.linear(x, weight));
+      console.log("whole");`;
+    const { stdout } = await promisify(execFile)(process.execPath, [
+      "--cpu-prof",
+      "--cpu-prof-interval=100",
+      `--cpu-prof-dir=${folder}`,
+      "--input-type=module",
+      "--eval",
+      script,
+    ]);
+    assert.match(stdout, /whole/);
+  });
+
   it("says how it computes with maps in bf16", async () => {
     const hasAvx512 = /\bavx512bw\b/.test(await readFile("/proc/cpuinfo", "utf8"));
     const { engine } = await openEngine("onednn", { threads: 2, precision: "bf16" });
