@@ -1,5 +1,10 @@
-#!/usr/bin/env node
-/** The `worker` command: flags and environment in, exit code out. */
+#!/usr/bin/env -S node --min-semi-space-size=64 --max-semi-space-size=128
+/**
+ * The `worker` command: flags and environment in, exit code out.
+ *
+ * A step receives all gradients in short-lived buffers. With the usual few megabytes for young
+ * objects the collector of garbage runs all the time, on a core that an engine needs.
+ */
 
 import { Command, CommanderError } from "commander";
 import { FleetError } from "../proto/errors.ts";

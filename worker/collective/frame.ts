@@ -18,7 +18,7 @@
  */
 
 import { createHash } from "node:crypto";
-import { crc32 } from "node:zlib";
+import { crc32 } from "@node-rs/crc32";
 import { FleetError } from "../../proto/errors.ts";
 
 export const HEADER_BYTES = 64;

@@ -3,6 +3,7 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -65,6 +66,7 @@ class Rank {
     this.#task = task;
     // Standard output belongs to the result.
     this.#child = fork(fileURLToPath(new URL("./rank-process.js", import.meta.url)), {
+      execArgv: workerFlags(),
       stdio: ["ignore", process.stderr, process.stderr, "ipc"],
     });
     // What it said last may be read only after it has exited.
@@ -126,4 +128,13 @@ class Rank {
     if (error.code === "GENERATION_ABORTED") await setTimeout(EFFECT_DELAY_MS);
     throw error;
   }
+}
+
+/** What a worker's own first line starts Node.js with. */
+function workerFlags(): string[] {
+  const main = readFileSync(new URL("../../../worker/main.js", import.meta.url), "utf8");
+  return main
+    .split("\n", 1)[0]!
+    .split(" ")
+    .filter((word) => word.startsWith("--"));
 }
