@@ -56,6 +56,9 @@ const CONVOLUTIONS: readonly (readonly [
   [2, 32, 8, 8, 48, [1, 1], 2, 0],
   [2, 20, 6, 5, 28, [3, 3], 1, 1],
   [2, 3, 20, 18, 16, [7, 7], 2, 3],
+  // From many channels to few.
+  [2, 16, 6, 5, 4, [3, 3], 1, 1],
+  [2, 32, 4, 4, 9, [1, 1], 1, 0],
   // A map smaller than the kernel.
   [4, 32, 2, 2, 32, [3, 3], 1, 1],
   // So much that the weight's gradient is summed in parts.

@@ -127,6 +127,6 @@ export function elementBytes(type: Precision): number {
   return type === "f32" ? 4 : 2;
 }
 
-export function roundUp(value: number, multiple: number): number {
+function roundUp(value: number, multiple: number): number {
   return Math.ceil(value / multiple) * multiple;
 }
