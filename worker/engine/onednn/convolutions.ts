@@ -4,7 +4,7 @@ import type { Geometry, Precision } from "../engine.ts";
 import { convolutionShape, sizeOf } from "../shapes.ts";
 import type { Layout } from "./layout.ts";
 import { addressOf, type PostOperations, wide } from "./library.ts";
-import { operand, type Primitive } from "./primitive.ts";
+import { operand, type Primitive, type PrimitiveOptions } from "./primitive.ts";
 import { type Address, ALGORITHM, ARGUMENT, DATA_TYPE, PROP, QUERY } from "./symbols.ts";
 import type { MapLayout, Workshop } from "./workshop.ts";
 
@@ -113,7 +113,7 @@ export class Convolutions {
   backwardWeight(key: ConvolutionKey): Convolution {
     const name = "convolution backward weight";
     return this.#workshop.once(`${name} ${text(key)}`, () => {
-      const { library, layouts } = this.#workshop;
+      const { library } = this.#workshop;
       const any = this.#anyWeights(key, "f32");
       const { description, maps } = this.#describe(key, (maps) =>
         library.describe(
@@ -132,21 +132,18 @@ export class Convolutions {
         ),
       );
       const { x, y } = maps;
-      const dWeights = library.symbols.descriptorOf(description, QUERY.dWeights, 0);
-      return {
-        x: x.stored,
-        y: y.stored,
-        weights: layouts.chosen(key.weight, dWeights, "f32"),
-        primitive: this.#workshop.make({
-          operation: operationOf(name, key),
-          description,
-          operands: [
-            operand(ARGUMENT.source, x.stored, x.computed),
-            operand(ARGUMENT.dDestination, y.stored, y.computed),
-            { index: ARGUMENT.dWeights, descriptor: dWeights },
-          ],
-        }),
-      };
+      return this.#make(
+        name,
+        key,
+        description,
+        maps,
+        (dWeights) => [
+          operand(ARGUMENT.source, x.stored, x.computed),
+          operand(ARGUMENT.dDestination, y.stored, y.computed),
+          { index: ARGUMENT.dWeights, descriptor: dWeights },
+        ],
+        { query: QUERY.dWeights, type: "f32" },
+      );
     });
   }
 
@@ -155,14 +152,18 @@ export class Convolutions {
     key: ConvolutionKey,
     description: Address,
     { x, y }: Maps,
-    operandsWith: (weights: Address) => Parameters<Workshop["make"]>[0]["operands"],
+    operandsWith: (weights: Address) => PrimitiveOptions["operands"],
+    { query, type }: { readonly query: number; readonly type: Precision } = {
+      query: QUERY.weights,
+      type: this.#workshop.precision,
+    },
   ): Convolution {
-    const { library, layouts, precision } = this.#workshop;
-    const weights = library.symbols.descriptorOf(description, QUERY.weights, 0);
+    const { library, layouts } = this.#workshop;
+    const weights = library.symbols.descriptorOf(description, query, 0);
     return {
       x: x.stored,
       y: y.stored,
-      weights: layouts.chosen(key.weight, weights, precision),
+      weights: layouts.chosen(key.weight, weights, type),
       primitive: this.#workshop.make({
         operation: operationOf(kind, key),
         description,

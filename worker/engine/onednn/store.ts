@@ -66,9 +66,7 @@ export class Store {
     const known = stored.copies.get(layout);
     if (known) return known.address;
     const block = this.#arena.take(layout.bytes);
-    this.#reorders
-      .between(stored.layout, layout, stored.shape)
-      .run(stored.block.address, block.address);
+    this.#copy(stored, layout, block.address);
     stored.copies.set(layout, block);
     return block.address;
   }
@@ -76,9 +74,7 @@ export class Store {
   /** A tensor of the same contents in another layout. */
   convert(stored: Stored, layout: Layout): Stored {
     const converted = this.make(stored.shape, layout);
-    this.#reorders
-      .between(stored.layout, layout, stored.shape)
-      .run(stored.block.address, converted.block.address);
+    this.#copy(stored, layout, converted.block.address);
     return converted;
   }
 
@@ -97,11 +93,7 @@ export class Store {
     const plain = this.#layouts.plain(tensor.shape);
     if (stored.layout === plain) target.set(stored.block.floats(target.length));
     else if (!hasFixedAddress(target)) target.set(this.floats(tensor));
-    else {
-      this.#reorders
-        .between(stored.layout, plain, stored.shape)
-        .run(stored.block.address, addressOf(target));
-    }
+    else this.#copy(stored, plain, addressOf(target));
   }
 
   /** To call before the contents of a tensor change: whatever was derived from them is void. */
@@ -131,6 +123,10 @@ export class Store {
     this.#arena.release(stored.folded.weights);
     this.#arena.release(stored.folded.bias);
     stored.folded = undefined;
+  }
+
+  #copy({ layout: from, shape, block }: Stored, to: Layout, target: Address): void {
+    this.#reorders.between(from, to, shape).run(block.address, target);
   }
 
   #adopt(stored: Stored): Stored {
