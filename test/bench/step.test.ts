@@ -6,7 +6,7 @@ import { ERROR_SPECS } from "../../proto/errors.ts";
 import { PHASES } from "../../worker/train/stage-job.ts";
 import { isAlive, startNode, type TestProcess, tempDir } from "../support/processes.ts";
 import { until } from "../support/until.ts";
-import { readProcess } from "./step/process-tree.ts";
+import { readProcess } from "./process-tree.ts";
 
 const MAIN = fileURLToPath(new URL("./step/main.js", import.meta.url));
 const TINY = ["--engine", "tfjs:wasm", "--arch", "resnet18", "--batch", "2", "--warmup", "1"];

@@ -11,7 +11,7 @@ import { joinGroup } from "../../../worker/collective/peer-group.ts";
 import { type PeerServer, startPeerServer } from "../../../worker/collective/peer-server.ts";
 import type { SharedBatches } from "../../../worker/data/loaders.ts";
 import { CONTROL_WORDS, type StageJob, type StepReport } from "../../../worker/train/stage-job.ts";
-import { readProcess } from "./process-tree.ts";
+import { readProcess } from "../process-tree.ts";
 import { RankEngine } from "./rank-engine.ts";
 import type { RankMeasurement, RankMessage, RankPeers, RankTask } from "./rank-messages.ts";
 import { imagesPretended, stepRecipe } from "./step-spec.ts";

@@ -7,10 +7,10 @@ import { z } from "zod";
 import { FleetError } from "../../../proto/errors.ts";
 import { freePort } from "../../support/processes.ts";
 import { ROOT } from "../../support/sources.ts";
+import { ProcessTree } from "../process-tree.ts";
+import { type RunOptions, withinRun } from "../within-run.ts";
 import { type Figures, round } from "./measurement.ts";
-import { ProcessTree } from "./process-tree.ts";
 import type { StepSpec } from "./step-spec.ts";
-import { type RunOptions, withinRun } from "./within-run.ts";
 
 const POLL_MS = 200;
 /** Of the end of what a peer printed that failed. */

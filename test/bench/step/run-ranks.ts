@@ -3,7 +3,6 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -11,10 +10,11 @@ import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { FleetError } from "../../../proto/errors.ts";
 import type { StepReport } from "../../../worker/train/stage-job.ts";
+import { type RunOptions, withinRun } from "../within-run.ts";
+import { workerFlags } from "../worker-flags.ts";
 import { measurementOf, type StepMeasurement } from "./measurement.ts";
 import type { RankMeasurement, RankMessage, RankPeers, RankTask } from "./rank-messages.ts";
 import { type StepSpec, stepsRun } from "./step-spec.ts";
-import { type RunOptions, withinRun } from "./within-run.ts";
 
 /** When a rank dies, the others report the end of the gang; the death is to be heard first. */
 const EFFECT_DELAY_MS = 500;
@@ -128,13 +128,4 @@ class Rank {
     if (error.code === "GENERATION_ABORTED") await setTimeout(EFFECT_DELAY_MS);
     throw error;
   }
-}
-
-/** What a worker's own first line starts Node.js with. */
-function workerFlags(): string[] {
-  const main = readFileSync(new URL("../../../worker/main.js", import.meta.url), "utf8");
-  return main
-    .split("\n", 1)[0]!
-    .split(" ")
-    .filter((word) => word.startsWith("--"));
 }

@@ -1,6 +1,6 @@
 /** The end that every run has. */
 
-import { FleetError } from "../../../proto/errors.ts";
+import { FleetError } from "../../proto/errors.ts";
 
 export interface RunOptions {
   /** How long the whole run may take. */
