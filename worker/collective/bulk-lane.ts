@@ -13,7 +13,9 @@ import {
 } from "./floats.ts";
 import {
   encodeNotice,
+  encodeShared,
   type Frame,
+  type FrameHeader,
   type FrameScope,
   frameError,
   HEADER_BYTES,
@@ -23,6 +25,7 @@ import {
 import { CHUNK_BYTES, expectFrame } from "./frame-order.ts";
 import { FramePool } from "./frame-pool.ts";
 import { planAllReduce, planBroadcast, type RingPlan } from "./ring.ts";
+import type { SharedOutbox } from "./shared-slots.ts";
 import type { Waiter } from "./small-lane.ts";
 
 type RingKind = "reduce" | "broadcast";
@@ -49,8 +52,12 @@ export interface BulkLaneOptions {
   readonly announce: (frame: Buffer) => void;
   /** Whether the successor takes more. */
   readonly isReady: () => boolean;
+  /** The memory that the successor shares, if it does. */
+  readonly outbox: () => SharedOutbox | undefined;
   /** Sends to the successor, and tells when the frame may be overwritten. */
   readonly send: (frame: Buffer, written: () => void) => void;
+  /** Tells the predecessor that a payload in shared memory has been read. */
+  readonly taken: () => void;
   /** Holds the predecessor's stream back, and lets it go on. */
   readonly pause: () => void;
   readonly resume: () => void;
@@ -205,29 +212,53 @@ export class BulkLane {
     else addFloats(wire, frame.payload, target);
     // The others will read the sum rounded: so must its owner.
     if (move.action === "finish") roundToWire(wire, target);
+    if (frame.isShared) this.#options.taken();
   }
 
   #send(): void {
+    const outbox = this.#options.outbox();
     for (const operation of this.#operations) {
       const { sends } = operation.plan;
       while (operation.sent < sends.length) {
         if (operation.received < sends[operation.sent]!.after || !this.#options.isReady()) return;
-        const frame = this.#encode(operation);
-        this.#options.send(frame, () => this.#pool.give(frame));
+        if (outbox?.isReady === false) return;
+        if (outbox) this.#sendShared(operation, outbox);
+        else this.#sendInline(operation);
         operation.sent++;
       }
     }
   }
 
-  #encode({ plan, sent, buffer, wire, kind, sequence, totalBytes }: RingOperation): Buffer {
-    const { round, chunkIndex, chunkCount, begin, end } = plan.sends[sent]!;
-    const payloadBytes = (end - begin) * WIRE_BYTES[wire];
-    const header = { kind, sequence, round, chunkIndex, chunkCount, totalBytes };
-    const frame = this.#pool.take(HEADER_BYTES + payloadBytes);
-    openFrame(frame, this.#options.scope, { ...header, dtype: wire });
-    packFloats(wire, buffer.subarray(begin, end), frame.subarray(HEADER_BYTES));
-    return sealFrame(frame);
+  #sendShared(operation: RingOperation, outbox: SharedOutbox): void {
+    const { header, source, payloadBytes } = nextSend(operation);
+    const slot = outbox.put(payloadBytes);
+    packFloats(operation.wire, source, slot.bytes);
+    const frame = encodeShared(this.#options.scope, header, slot.bytes, slot.place);
+    this.#options.send(frame, () => {});
   }
+
+  #sendInline(operation: RingOperation): void {
+    const { header, source, payloadBytes } = nextSend(operation);
+    const frame = this.#pool.take(HEADER_BYTES + payloadBytes);
+    openFrame(frame, this.#options.scope, header);
+    packFloats(operation.wire, source, frame.subarray(HEADER_BYTES));
+    this.#options.send(sealFrame(frame), () => this.#pool.give(frame));
+  }
+}
+
+function nextSend({ plan, sent, buffer, wire, kind, sequence, totalBytes }: RingOperation) {
+  const { round, chunkIndex, chunkCount, begin, end } = plan.sends[sent]!;
+  const header: FrameHeader = {
+    kind,
+    dtype: wire,
+    sequence,
+    round,
+    chunkIndex,
+    chunkCount,
+    totalBytes,
+  };
+  const payloadBytes = (end - begin) * WIRE_BYTES[wire];
+  return { header, source: buffer.subarray(begin, end), payloadBytes };
 }
 
 function isComplete({ sent, received, plan }: RingOperation): boolean {

@@ -4,7 +4,8 @@
  * A stream's end says nothing about whether its content was whole, so every frame says for itself
  * whose it is, where in which operation it belongs, how long it is and what its checksum is.
  *
- * Little-endian, 64 bytes, then the payload:
+ * Little-endian, 64 bytes, then the payload, unless a flag says that it lies in the memory that the
+ * sender shares with the receiver:
  *
  *      0  magic          u32         24  sequence      u32    operation within its lane
  *      4  version        u8          28  source rank   u16
@@ -13,7 +14,8 @@
  *      7  flags          u8          36  chunk count   u32    of the round
  *      8  experiment     8 bytes     40  total bytes   u64    of the operation
  *     16  generation     u64         48  payload bytes u32
- *                                    52  zero          8 bytes
+ *                                    52  place         u32    of the payload in shared memory
+ *                                    56  zero          u32
  *                                    60  CRC-32        u32    of bytes 0-59 and the payload
  */
 
@@ -23,15 +25,18 @@ import { FleetError } from "../../proto/errors.ts";
 
 export const HEADER_BYTES = 64;
 const MAGIC = 0x52_46_43_53; // "SCFR"
-const VERSION = 1;
+const VERSION = 2;
 const FLAG_FINAL = 1;
+const FLAG_SHARED = 2;
+const PLACE_AT = 52;
 const CRC_AT = 60;
 
 /**
  * `hello` opens a stream and `alive` is sent twice a second; `start-*` announces a ring operation
  * to everyone; `goodbye` says that nothing follows, and `seen` that a goodbye and all before it has
- * arrived; `abort` ends the generation. The others carry an operation's data. The place in the list
- * is the code on the wire.
+ * arrived; `memory` says whether the peer's shared memory could be opened, and `taken` how many
+ * payloads have been read from it; `abort` ends the generation. The others carry an operation's
+ * data. The place in the list is the code on the wire.
  */
 const KINDS = [
   "hello",
@@ -40,6 +45,8 @@ const KINDS = [
   "start-broadcast",
   "goodbye",
   "seen",
+  "memory",
+  "taken",
   "abort",
   "gather",
   "sum",
@@ -88,8 +95,10 @@ export interface FrameHeader {
 }
 
 export interface Frame extends FrameHeader {
-  /** Unaligned view of the received message. */
+  /** Unaligned view of the received message, or of shared memory. */
   readonly payload: Uint8Array;
+  /** The sender waits for the payload's place in shared memory. */
+  readonly isShared: boolean;
 }
 
 const NO_PAYLOAD = new Uint8Array(0);
@@ -110,11 +119,41 @@ export function frameError(fault: FrameFault, message: string): FleetError {
  * @param frame of 64 bytes more than the payload
  */
 export function openFrame(frame: Buffer, scope: FrameScope, header: FrameHeader): void {
+  writeHeader(frame, scope, header, frame.length - HEADER_BYTES);
+}
+
+/** Writes the checksum. The frame must not change afterwards. */
+export function sealFrame(frame: Buffer): Buffer {
+  frame.writeUInt32LE(checksum(frame, frame.subarray(HEADER_BYTES)), CRC_AT);
+  return frame;
+}
+
+/** A frame whose payload lies `place` bytes into the memory shared with the receiver. */
+export function encodeShared(
+  scope: FrameScope,
+  header: FrameHeader,
+  payload: Uint8Array,
+  place: number,
+): Buffer {
+  const frame = Buffer.allocUnsafe(HEADER_BYTES);
+  writeHeader(frame, scope, header, payload.byteLength);
+  frame[7] = frame[7]! | FLAG_SHARED;
+  frame.writeUInt32LE(place, PLACE_AT);
+  frame.writeUInt32LE(checksum(frame, payload), CRC_AT);
+  return frame;
+}
+
+function writeHeader(
+  frame: Buffer,
+  scope: FrameScope,
+  header: FrameHeader,
+  payloadBytes: number,
+): void {
   frame.writeUInt32LE(MAGIC, 0);
   frame[4] = VERSION;
   frame[5] = KINDS.indexOf(header.kind) + 1;
   frame[6] = DTYPES.indexOf(header.dtype) + 1;
-  frame[7] = header.chunkIndex === header.chunkCount - 1 ? FLAG_FINAL : 0;
+  frame[7] = finalFlag(header);
   frame.set(scope.experimentHash, 8);
   writeUint53(frame, scope.generation, 16);
   frame.writeUInt32LE(header.sequence, 24);
@@ -123,14 +162,8 @@ export function openFrame(frame: Buffer, scope: FrameScope, header: FrameHeader)
   frame.writeUInt32LE(header.chunkIndex, 32);
   frame.writeUInt32LE(header.chunkCount, 36);
   writeUint53(frame, header.totalBytes, 40);
-  frame.writeUInt32LE(frame.length - HEADER_BYTES, 48);
-  frame.fill(0, 52, HEADER_BYTES);
-}
-
-/** Writes the checksum. The frame must not change afterwards. */
-export function sealFrame(frame: Buffer): Buffer {
-  frame.writeUInt32LE(checksum(frame), CRC_AT);
-  return frame;
+  frame.writeUInt32LE(payloadBytes, 48);
+  frame.fill(0, PLACE_AT, HEADER_BYTES);
 }
 
 export function encodeFrame(
@@ -144,7 +177,7 @@ export function encodeFrame(
   return sealFrame(frame);
 }
 
-/** A frame outside of any operation: `hello`, `alive`, `start-*`, `goodbye`, `seen`, `abort`. */
+/** A frame that carries no data of an operation. */
 export function encodeNotice(
   scope: FrameScope,
   kind: FrameKind,
@@ -164,24 +197,26 @@ export function encodeNotice(
 }
 
 /**
- * Reads one frame of the stream that `scope` describes. The payload is a view of `bytes`.
+ * Reads one frame of the stream that `scope` describes. The payload is a view of `bytes`, or of
+ * `shared`, the memory that the sender shares.
  *
  * @throws {FleetError} GENERATION_ABORTED with a {@link FrameFault}
  */
-export function decodeFrame(bytes: Uint8Array, scope: FrameScope): Frame {
+export function decodeFrame(
+  bytes: Uint8Array,
+  scope: FrameScope,
+  shared: Uint8Array = NO_PAYLOAD,
+): Frame {
   const frame = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (frame.length < HEADER_BYTES) {
     throw frameError("TRUNCATED", `${frame.length} bytes, its header alone has ${HEADER_BYTES}`);
   }
   if (frame.readUInt32LE(0) !== MAGIC) throw frameError("MALFORMED", "does not begin with SCFR");
   if (frame[4] !== VERSION) throw frameError("MALFORMED", `frame version ${frame[4]}`);
-  const payloadBytes = frame.readUInt32LE(48);
-  if (frame.length !== HEADER_BYTES + payloadBytes) {
-    const got = frame.length - HEADER_BYTES;
-    throw frameError("TRUNCATED", `${got} bytes of payload, its header says ${payloadBytes}`);
-  }
-  if (frame.readUInt32LE(CRC_AT) !== checksum(frame)) {
-    throw frameError("CORRUPT", `the CRC-32 of ${frame.length} bytes is wrong`);
+  const isShared = (frame[7]! & FLAG_SHARED) !== 0;
+  const payload = isShared ? sharedPayload(frame, shared) : inlinePayload(frame);
+  if (frame.readUInt32LE(CRC_AT) !== checksum(frame, payload)) {
+    throw frameError("CORRUPT", `its CRC-32 over ${payload.byteLength} bytes of payload is wrong`);
   }
   checkScope(frame, scope);
   const kind = KINDS[(frame[5] ?? 0) - 1];
@@ -191,7 +226,8 @@ export function decodeFrame(bytes: Uint8Array, scope: FrameScope): Frame {
   }
   const chunkIndex = frame.readUInt32LE(32);
   const chunkCount = frame.readUInt32LE(36);
-  if (chunkIndex >= chunkCount || (frame[7] === FLAG_FINAL) !== (chunkIndex === chunkCount - 1)) {
+  const flags = frame[7]! & ~FLAG_SHARED;
+  if (chunkIndex >= chunkCount || flags !== finalFlag({ chunkIndex, chunkCount })) {
     throw frameError("MALFORMED", `chunk ${chunkIndex} of ${chunkCount} with flags ${frame[7]}`);
   }
   return {
@@ -202,8 +238,28 @@ export function decodeFrame(bytes: Uint8Array, scope: FrameScope): Frame {
     chunkIndex,
     chunkCount,
     totalBytes: readUint53(frame, 40),
-    payload: frame.subarray(HEADER_BYTES),
+    payload,
+    isShared,
   };
+}
+
+function inlinePayload(frame: Buffer): Uint8Array {
+  const payload = frame.subarray(HEADER_BYTES);
+  const payloadBytes = frame.readUInt32LE(48);
+  if (payload.length === payloadBytes) return payload;
+  const text = `${payload.length} bytes of payload, its header says ${payloadBytes}`;
+  throw frameError("TRUNCATED", text);
+}
+
+function sharedPayload(frame: Buffer, shared: Uint8Array): Uint8Array {
+  if (frame.length > HEADER_BYTES) {
+    throw frameError("MALFORMED", `${frame.length} bytes, though its payload is elsewhere`);
+  }
+  const begin = frame.readUInt32LE(PLACE_AT);
+  const end = begin + frame.readUInt32LE(48);
+  if (end <= shared.length) return shared.subarray(begin, end);
+  const text = `its payload ends at ${end} of ${shared.length} bytes of shared memory`;
+  throw frameError("MALFORMED", text);
 }
 
 function checkScope(frame: Buffer, scope: FrameScope): void {
@@ -220,8 +276,12 @@ function checkScope(frame: Buffer, scope: FrameScope): void {
   }
 }
 
-function checksum(frame: Buffer): number {
-  return crc32(frame.subarray(HEADER_BYTES), crc32(frame.subarray(0, CRC_AT)));
+function finalFlag({ chunkIndex, chunkCount }: Pick<FrameHeader, "chunkIndex" | "chunkCount">) {
+  return chunkIndex === chunkCount - 1 ? FLAG_FINAL : 0;
+}
+
+function checksum(frame: Buffer, payload: Uint8Array): number {
+  return crc32(payload, crc32(frame.subarray(0, CRC_AT)));
 }
 
 function writeUint53(frame: Buffer, value: number, at: number): void {

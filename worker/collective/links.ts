@@ -13,6 +13,7 @@ import {
 import type { Outlet } from "./outlet.ts";
 import { type LaneName, PeerLink, type PeerLinkOptions, PULSE_MS } from "./peer-link.ts";
 import type { PeerServer } from "./peer-server.ts";
+import type { SharedOutbox } from "./shared-slots.ts";
 
 /** How long the reason of an abort may take to reach the peers. */
 const FLUSH_MS = 500;
@@ -105,6 +106,16 @@ export class Links {
 
   resumeBulk(): void {
     this.#links.get(predecessorOf(this.#options))?.bulkInlet?.resume();
+  }
+
+  /** Where payloads of bulk data go; undefined when they go with their frames. */
+  get outbox(): SharedOutbox | undefined {
+    return this.#links.get(successorOf(this.#options))?.outbox;
+  }
+
+  /** A payload of the predecessor's that lay in shared memory has been read. */
+  taken(): void {
+    this.#links.get(predecessorOf(this.#options))?.taken();
   }
 
   sendToAll(frame: Buffer): void {

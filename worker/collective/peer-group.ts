@@ -37,6 +37,8 @@ export interface JoinOptions extends Membership {
   readonly opTimeoutMs?: number;
   /** A peer whose main thread says nothing for longer is lost. Default 5 s. */
   readonly silenceTimeoutMs?: number;
+  /** Whether bulk data between workers of one host may go through shared memory. Default true. */
+  readonly sharedMemory?: boolean;
   /** Aborts the formation, or the group once it has formed. */
   readonly signal?: AbortSignal;
 }
@@ -119,8 +121,9 @@ class ConnectedGroup implements PeerGroup {
     this.opTimeoutMs = options.opTimeoutMs ?? OP_TIMEOUT_MS;
     this.failed = this.#broken.opened.then(() => this.#failure ?? this.#ended("it broke"));
     const silenceTimeoutMs = options.silenceTimeoutMs ?? SILENCE_TIMEOUT_MS;
+    const memoryHost = options.sharedMemory === false ? undefined : options.server.memoryHost;
     this.#links = new Links(
-      { ...options, silenceTimeoutMs },
+      { ...options, silenceTimeoutMs, memoryHost },
       {
         frame: (rank, lane, frame) => this.#accept(rank, lane, frame),
         drain: () => this.#guard(() => this.#bulk.drain()),
@@ -139,7 +142,9 @@ class ConnectedGroup implements PeerGroup {
       wire: options.wire,
       announce: sendToAll,
       isReady: () => this.#links.bulk?.isReady ?? false,
+      outbox: () => this.#links.outbox,
       send: (frame, written) => this.#links.bulk?.write(frame, written),
+      taken: () => this.#links.taken(),
       pause: () => this.#links.pauseBulk(),
       resume: () => this.#links.resumeBulk(),
       now: () => performance.now(),

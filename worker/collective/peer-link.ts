@@ -13,6 +13,8 @@ import { Inlet } from "./inlet.ts";
 import { blame, describeRank, type Membership, predecessorOf, successorOf } from "./membership.ts";
 import { Outlet } from "./outlet.ts";
 import type { PullCall } from "./peer-service.ts";
+import type { MemoryHost, MemoryTicket } from "./shared-memory.ts";
+import { SharedInbox, SharedOutbox } from "./shared-slots.ts";
 import { Silence } from "./silence.ts";
 
 export type LaneName = "small" | "bulk";
@@ -27,6 +29,8 @@ export interface PeerLinkOptions extends Membership {
   readonly joinToken: string;
   /** A peer that is silent for longer is lost. */
   readonly silenceTimeoutMs: number;
+  /** For bulk data between workers of one host; undefined keeps all data in the streams. */
+  readonly memoryHost: MemoryHost | undefined;
 }
 
 export interface PeerLinkEvents {
@@ -47,6 +51,8 @@ interface Hello {
   readonly worker: string;
   readonly worldSize: number;
   readonly wire: string;
+  /** On the bulk lane: where payloads will lie, if the receiver can open it. */
+  readonly memory?: MemoryTicket | undefined;
 }
 
 export class PeerLink {
@@ -65,6 +71,8 @@ export class PeerLink {
   readonly #parted = new Set<LaneName>();
   readonly #farewell: Farewell;
   readonly #silence = new Silence(PULSE_MS);
+  readonly #outbox: SharedOutbox | undefined;
+  #inbox: SharedInbox | undefined;
   #account: NodeJS.Timeout | undefined;
   #isOver = false;
 
@@ -78,6 +86,8 @@ export class PeerLink {
     this.#lanesIn = rank === predecessorOf(options) ? ["small", "bulk"] : ["small"];
     this.#lanesOut = rank === successorOf(options) ? ["small", "bulk"] : ["small"];
     this.#farewell = new Farewell(this.#lanesIn.length);
+    const { memoryHost } = options;
+    if (memoryHost && this.#lanesOut.includes("bulk")) this.#outbox = new SharedOutbox(memoryHost);
     for (const lane of this.#lanesIn) this.#inlets.set(lane, this.#pull(lane));
   }
 
@@ -111,6 +121,16 @@ export class PeerLink {
     return this.#inlets.get("bulk");
   }
 
+  /** Where bulk payloads go; undefined when they go with their frames. */
+  get outbox(): SharedOutbox | undefined {
+    return this.#outbox?.isOpened ? this.#outbox : undefined;
+  }
+
+  /** A bulk payload that lay in shared memory has been read. */
+  taken(): void {
+    this.#inbox?.take();
+  }
+
   /** Takes a stream over that the peer pulls, or returns why it cannot. */
   admit(lane: LaneName, call: PullCall): FleetError | undefined {
     if (!this.#lanesOut.includes(lane) || this.#outlets.has(lane)) {
@@ -124,9 +144,10 @@ export class PeerLink {
       over: () => this.#outletOver(),
     });
     this.#outlets.set(lane, outlet);
-    outlet.write(
-      encodeNotice(this.#ownScope, "hello", { json: this.#helloOf(this.#options.rank) }),
-    );
+    const memory = lane === "bulk" ? this.#outbox?.ticket : undefined;
+    const json: Hello = { ...this.#helloOf(this.#options.rank), memory };
+    outlet.write(encodeNotice(this.#ownScope, "hello", { json }));
+    if (lane === "small" && this.#greeted.has("bulk")) this.#answerOffer();
     this.#events.changed();
     return undefined;
   }
@@ -152,6 +173,8 @@ export class PeerLink {
   /** Ends what this worker sends. Resolves when the streams are gone; no event follows. */
   async endOutlets(): Promise<void> {
     this.#isOver = true;
+    this.#outbox?.close();
+    this.#inbox?.close();
     clearTimeout(this.#account);
     const outlets = [...this.#outlets.values()];
     for (const outlet of outlets) outlet.end();
@@ -184,7 +207,8 @@ export class PeerLink {
     if (this.#isOver) return;
     this.#silence.heard();
     try {
-      this.#dispatch(lane, decodeFrame(bytes, this.#peerScope));
+      const shared = lane === "bulk" ? this.#inbox?.data : undefined;
+      this.#dispatch(lane, decodeFrame(bytes, this.#peerScope, shared));
     } catch (thrown) {
       const { message, detail } = FleetError.from(thrown);
       this.#lose(`sent what cannot be used: ${message}`, detail, thrown);
@@ -198,9 +222,7 @@ export class PeerLink {
     }
     switch (frame.kind) {
       case "hello":
-        this.#checkHello(readJson(frame));
-        this.#greeted.add(lane);
-        this.#events.changed();
+        this.#greet(lane, readJson(frame));
         return;
       case "alive":
         return;
@@ -213,6 +235,13 @@ export class PeerLink {
       case "seen":
         this.#farewell.seen();
         this.#events.changed();
+        return;
+      case "memory":
+        this.#outbox?.opened();
+        return;
+      case "taken":
+        this.#outbox?.taken(frame.sequence);
+        this.#events.drain();
         return;
       case "start-reduce":
       case "start-broadcast":
@@ -233,6 +262,24 @@ export class PeerLink {
     this.sendSmall(encodeNotice(this.#ownScope, "seen"));
     this.#events.changed();
     this.#events.left();
+  }
+
+  #greet(lane: LaneName, hello: Partial<Hello>): void {
+    this.#checkHello(hello);
+    this.#greeted.add(lane);
+    const memory = hello.memory && this.#options.memoryHost?.open(hello.memory);
+    if (memory) {
+      this.#inbox = new SharedInbox(memory, (sequence) =>
+        this.sendSmall(encodeNotice(this.#ownScope, "taken", { sequence })),
+      );
+      if (this.#outlets.has("small")) this.#answerOffer();
+    }
+    this.#events.changed();
+  }
+
+  /** Tells the peer that its memory is open, once there is a lane to tell it on. */
+  #answerOffer(): void {
+    if (this.#inbox) this.sendSmall(encodeNotice(this.#ownScope, "memory"));
   }
 
   #helloOf(rank: number): Hello {

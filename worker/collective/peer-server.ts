@@ -13,6 +13,7 @@ import { Lane, type PullRequest } from "../../proto/gen/peer.ts";
 import { PROTOCOL_VERSION } from "../../proto/version.ts";
 import { within } from "./latch.ts";
 import { type PullCall, peerService, serverOptions, toStatus } from "./peer-service.ts";
+import { findMemoryHost, type MemoryHost } from "./shared-memory.ts";
 
 /** How long connections may take to close in good order. */
 const SHUTDOWN_MS = 500;
@@ -42,6 +43,8 @@ export interface PeerServer {
   /** HOST:PORT as bound; the host is this machine's name where a wildcard was bound. */
   readonly address: string;
   readonly port: number;
+  /** Undefined where workers of one host cannot share memory. */
+  readonly memoryHost: MemoryHost | undefined;
   /** Serves the streams of a generation until the returned function is called. */
   host(generation: HostedGeneration): () => void;
   /** Aborts the groups that are still open, and stops listening. */
@@ -55,10 +58,12 @@ export async function startPeerServer(options: PeerServerOptions): Promise<PeerS
   const server = new Server(serverOptions);
   const hosted = new HostedGenerations(options.joinToken);
   server.addService(peerService, { pull: (call: PullCall) => hosted.serve(call) });
+  const memoryHost = await findMemoryHost();
   const port = await bind(server, options);
   return {
     address: hostPort(reachableName(options.host), port),
     port,
+    memoryHost,
     host: (generation) => hosted.add(generation),
     close: async () => {
       await hosted.shutDown();

@@ -37,6 +37,7 @@ async function measure({ rank, peers, spec }: RankTask): Promise<RankMessage> {
     wire: spec.wire,
     formationTimeoutMs: FORMATION_TIMEOUT_MS,
     joinToken: "",
+    sharedMemory: spec.transport === "auto",
   });
   const bridge = bridgeGroup(group);
   const thread = startThread("./rank-thread", import.meta.url, undefined);

@@ -5,6 +5,7 @@ import {
   decodeFrame,
   encodeFrame,
   encodeNotice,
+  encodeShared,
   type FrameFault,
   type FrameHeader,
   type FrameScope,
@@ -39,7 +40,7 @@ describe("a frame", () => {
   it("has 64 bytes before its payload, and reads back as it was written", () => {
     assert.equal(whole.length, 64 + payload.length);
     const { payload: received, ...rest } = decodeFrame(whole, scope);
-    assert.deepEqual(rest, header);
+    assert.deepEqual(rest, { ...header, isShared: false });
     assert.deepEqual(Uint8Array.from(received), payload);
   });
 
@@ -62,7 +63,7 @@ describe("a frame", () => {
           encodeFrame(where, sample, bytes),
           where,
         );
-        assert.deepEqual(rest, { ...sample });
+        assert.deepEqual(rest, { ...sample, isShared: false });
         assert.deepEqual(Uint8Array.from(received), bytes);
       }),
     );
@@ -106,8 +107,41 @@ describe("a frame", () => {
   });
 });
 
+describe("a frame with its payload in shared memory", () => {
+  const shared = Uint8Array.from({ length: 32 }, (_, i) => i);
+  const whole = encodeShared(scope, header, shared.subarray(8, 24), 8);
+
+  it("reads back as it was written", () => {
+    assert.equal(whole.length, 64);
+    const { payload, ...rest } = decodeFrame(whole, scope, shared);
+    assert.deepEqual(rest, { ...header, isShared: true });
+    assert.deepEqual(payload, shared.subarray(8, 24));
+  });
+
+  it("is refused when any one bit of its payload has changed", () => {
+    for (let bit = 8 * 8; bit < 8 * 24; bit++) {
+      const damaged = shared.slice();
+      damaged[bit >> 3]! ^= 1 << (bit & 7);
+      assertFault(() => decodeFrame(whole, scope, damaged), "CORRUPT");
+    }
+  });
+
+  it("is refused when any one bit of its header is wrong", () => {
+    for (let bit = 0; bit < 8 * whole.length; bit++) {
+      const damaged = Buffer.from(whole);
+      damaged[bit >> 3]! ^= 1 << (bit & 7);
+      assertFault(() => decodeFrame(damaged, scope, shared), "CORRUPT", "MALFORMED", "TRUNCATED");
+    }
+  });
+
+  it("is refused where there is no such memory, or less of it", () => {
+    assertFault(() => decodeFrame(whole, scope), "MALFORMED");
+    assertFault(() => decodeFrame(whole, scope, shared.subarray(0, 23)), "MALFORMED");
+  });
+});
+
 describe("a ring's stream", () => {
-  const frame = { ...header, payload: new Uint8Array(8) };
+  const frame = { ...header, payload: new Uint8Array(8), isShared: false };
   const expected = { ...header, payloadBytes: 8 };
 
   it("takes the frame that is next", () => {
@@ -149,6 +183,7 @@ describe("a small lane's stream", () => {
       kind: "gather",
       dtype: "f32",
       payload: new Uint8Array(payloadBytes),
+      isShared: false,
     } as const;
   };
 

@@ -1,0 +1,176 @@
+/**
+ * Memory that two workers of one host share, so that bulk data between them passes neither a socket
+ * nor a copy on the way in.
+ *
+ * It has no name that could be left behind: the owner makes it with memfd_create, and a peer opens
+ * it through the owner's /proc entry, which works among processes of one user in one PID namespace.
+ * It is sealed against shrinking, since reading beyond its end would kill the reader. A random
+ * number at its beginning proves to the peer that it has found the right one.
+ */
+
+import { randomBytes } from "node:crypto";
+import fs from "node:fs";
+import { FleetError } from "../../proto/errors.ts";
+
+/** What an owner tells a peer. */
+export interface MemoryTicket {
+  /** Which host and PID namespace `pid` belongs to. */
+  readonly host: string;
+  readonly pid: number;
+  readonly fd: number;
+  /** Of all of it. */
+  readonly bytes: number;
+  /** Hexadecimal. */
+  readonly proof: string;
+}
+
+export interface SharedMemory {
+  /** All of it but the proof. A peer's is read-only: writing to it would end the process. */
+  readonly data: Uint8Array<ArrayBuffer>;
+  /** Nobody may touch `data` afterwards. */
+  close(): void;
+}
+
+export interface OwnedMemory extends SharedMemory {
+  readonly ticket: MemoryTicket;
+}
+
+/** Makes and opens shared memory; where the platform has none, there is no host for it. */
+export interface MemoryHost {
+  /** @throws {FleetError} UNEXPECTED when the system gives none */
+  create(dataBytes: number): OwnedMemory;
+  /** Undefined when the owner is on another host or out of reach. */
+  open(ticket: MemoryTicket): SharedMemory | undefined;
+}
+
+const PROOF_BYTES = 64;
+/** More is refused: no peer of ours asks for so much. */
+const BYTES_MAX = 2 ** 30;
+
+/** Numbers of Linux. */
+const PROT_READ = 1;
+const PROT_WRITE = 2;
+const MAP_SHARED = 1;
+const MFD_CLOEXEC = 1;
+const MFD_ALLOW_SEALING = 2;
+const F_ADD_SEALS = 1033;
+const F_GET_SEALS = 1034;
+const SEAL_SEAL = 1;
+const SEAL_SHRINK = 2;
+const SEAL_GROW = 4;
+
+/** Undefined where workers cannot share memory: not on Linux, or without koffi for the platform. */
+export async function findMemoryHost(): Promise<MemoryHost | undefined> {
+  if (process.platform !== "linux") return undefined;
+  try {
+    const namespace = fs.readlinkSync("/proc/self/ns/pid");
+    const boot = fs.readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+    const { default: koffi } = await import("koffi");
+    return new LinuxMemoryHost(`${boot} ${namespace}`, bind(koffi));
+  } catch {
+    return undefined;
+  }
+}
+
+type Koffi = typeof import("koffi").default;
+
+interface Libc {
+  readonly memfdCreate: (name: string, flags: number) => number;
+  readonly fcntl: (fd: number, command: number, value: number) => number;
+  readonly mmap: (
+    at: null,
+    n: number,
+    access: number,
+    flags: number,
+    fd: number,
+    o: number,
+  ) => bigint;
+  readonly munmap: (address: bigint, bytes: number) => number;
+  readonly view: (address: bigint, bytes: number) => ArrayBuffer;
+}
+
+function bind(koffi: Koffi): Libc {
+  const libc = koffi.load(null);
+  return {
+    memfdCreate: libc.func("int memfd_create(const char *name, unsigned int flags)"),
+    fcntl: libc.func("int fcntl(int fd, int command, int value)"),
+    mmap: libc.func(
+      "void *mmap(void *at, size_t bytes, int access, int flags, int fd, long offset)",
+    ),
+    munmap: libc.func("int munmap(void *address, size_t bytes)"),
+    view: (address, bytes) => koffi.view(address, bytes),
+  };
+}
+
+class LinuxMemoryHost implements MemoryHost {
+  readonly #host: string;
+  readonly #libc: Libc;
+
+  constructor(host: string, libc: Libc) {
+    this.#host = host;
+    this.#libc = libc;
+  }
+
+  create(dataBytes: number): OwnedMemory {
+    const bytes = PROOF_BYTES + dataBytes;
+    const fd = this.#libc.memfdCreate("simclr-fleet", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0) throw new FleetError("UNEXPECTED", "the system gives no shared memory");
+    try {
+      fs.ftruncateSync(fd, bytes);
+      this.#libc.fcntl(fd, F_ADD_SEALS, SEAL_SHRINK | SEAL_GROW | SEAL_SEAL);
+      const { all, unmap } = this.#map(fd, bytes, PROT_READ | PROT_WRITE);
+      const proof = randomBytes(PROOF_BYTES);
+      all.set(proof);
+      return {
+        data: all.subarray(PROOF_BYTES),
+        ticket: { host: this.#host, pid: process.pid, fd, bytes, proof: proof.toString("hex") },
+        close: () => {
+          unmap();
+          fs.closeSync(fd);
+        },
+      };
+    } catch (error) {
+      fs.closeSync(fd);
+      throw error;
+    }
+  }
+
+  open(ticket: MemoryTicket): SharedMemory | undefined {
+    if (ticket.host !== this.#host || !isSane(ticket)) return undefined;
+    let fd: number | undefined;
+    try {
+      const { O_RDONLY, O_NONBLOCK } = fs.constants;
+      fd = fs.openSync(`/proc/${ticket.pid}/fd/${ticket.fd}`, O_RDONLY | O_NONBLOCK);
+      const seals = this.#libc.fcntl(fd, F_GET_SEALS, 0);
+      const isSealed = seals >= 0 && (seals & SEAL_SHRINK) !== 0;
+      if (!isSealed || fs.fstatSync(fd).size !== ticket.bytes) return undefined;
+      const { all, unmap } = this.#map(fd, ticket.bytes, PROT_READ);
+      if (Buffer.from(all.subarray(0, PROOF_BYTES)).toString("hex") !== ticket.proof) {
+        unmap();
+        return undefined;
+      }
+      return { data: all.subarray(PROOF_BYTES), close: unmap };
+    } catch {
+      return undefined;
+    } finally {
+      if (fd !== undefined) fs.closeSync(fd);
+    }
+  }
+
+  #map(fd: number, bytes: number, access: number) {
+    const address = this.#libc.mmap(null, bytes, access, MAP_SHARED, fd, 0);
+    if (address === 0xffff_ffff_ffff_ffffn || address === -1n) {
+      throw new FleetError("UNEXPECTED", `the system does not map ${bytes} bytes of shared memory`);
+    }
+    return {
+      all: new Uint8Array(this.#libc.view(address, bytes)),
+      unmap: () => void this.#libc.munmap(address, bytes),
+    };
+  }
+}
+
+/** What a peer claims is not opened before it makes sense. */
+function isSane({ pid, fd, bytes }: MemoryTicket): boolean {
+  const isId = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0;
+  return isId(pid) && isId(fd) && isId(bytes) && bytes > PROOF_BYTES && bytes <= BYTES_MAX;
+}
