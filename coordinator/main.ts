@@ -11,6 +11,10 @@ const SIGNAL_EXITS = { SIGINT: 130, SIGTERM: 143 } as const;
 const IS_UNDER_NPX = process.env["npm_command"] === "exec";
 const PARENT_POLL_MS = 250;
 
+// grpc-js names a server that is called by its address in a way that Node.js will ignore some day.
+// With that nothing is wrong, and nobody who runs a command can change it.
+Object.assign(process, { noDeprecation: true });
+
 const context: CliContext = {
   env: process.env,
   stdout: toOutput(process.stdout),

@@ -3,6 +3,7 @@
 import path from "node:path";
 import { LEASE_MS } from "../proto/limits.ts";
 import type { Log } from "../proto/log.ts";
+import type { Transport } from "../proto/transport.ts";
 import { openControlServer } from "./control/control-server.ts";
 import { fleetService } from "./control/fleet-service.ts";
 import { operatorService } from "./control/operator-service.ts";
@@ -29,6 +30,8 @@ export interface CoordinatorOptions {
   readonly redisPrefix: string;
   /** Secret of the cluster that workers must know; empty lets anybody join. */
   readonly joinToken: string;
+  /** Of the gRPC server; HTTP is plain text. */
+  readonly transport: Transport;
   readonly log: Log;
   readonly leaseMs?: number;
 }
@@ -69,10 +72,11 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     const scheduler = new Scheduler({ store, log, clock, leaseMs });
     const stored = await store.load();
     scheduler.restore(stored);
-    const { joinToken } = options;
+    const { joinToken, transport } = options;
     const control = await openControlServer({
       host,
       port: options.grpcPort,
+      transport,
       fleet: fleetService({ scheduler, log, joinToken, leaseMs }),
       operator: operatorService({ scheduler, store, clock, log }),
     });

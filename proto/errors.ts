@@ -108,6 +108,18 @@ export const ERROR_SPECS = {
     remedy: "user",
     meaning: "The join token is missing or wrong.",
   },
+  CERTIFICATE_INVALID: {
+    grpc: status.FAILED_PRECONDITION,
+    exit: 16,
+    remedy: "user",
+    meaning: "A file of TLS is missing, damaged, expired or not of the CA; the message names it.",
+  },
+  TLS_REFUSED: {
+    grpc: status.UNAUTHENTICATED,
+    exit: 17,
+    remedy: "user",
+    meaning: "One side does not accept the other's certificate, or only one of them has TLS.",
+  },
   DATA_INVALID: {
     grpc: status.INVALID_ARGUMENT,
     exit: 20,

@@ -8,6 +8,7 @@
 import { Metadata, type ServiceError, type StatusObject, status } from "@grpc/grpc-js";
 import { ERROR_SPECS, FleetError } from "./errors.ts";
 import { TEXT_LENGTH_MAX } from "./limits.ts";
+import { PLAINTEXT, type Transport } from "./transport.ts";
 
 const CODE_KEY = "simclr-error-code";
 const DETAIL_KEY = "simclr-error-detail";
@@ -30,8 +31,13 @@ export function toServiceError(error: FleetError): StatusObject & Error {
  * The operating error behind a failed call.
  *
  * @param address what was called, HOST:PORT, for the message when nothing answers there
+ * @param transport what it was called with
  */
-export function fromServiceError(failure: ServiceError, address: string): FleetError {
+export function fromServiceError(
+  failure: ServiceError,
+  address: string,
+  transport: Transport = PLAINTEXT,
+): FleetError {
   const [code] = failure.metadata?.get(CODE_KEY) ?? [];
   if (code !== undefined) {
     const { message, detail } = { message: failure.details, detail: readDetail(failure) };
@@ -43,12 +49,7 @@ export function fromServiceError(failure: ServiceError, address: string): FleetE
     case status.CANCELLED:
     case status.UNAVAILABLE:
     case status.DEADLINE_EXCEEDED:
-      return new FleetError(
-        "COORDINATOR_UNREACHABLE",
-        `no coordinator answers at ${address}; is \`coordinator start\` running there?`,
-        { address },
-        failure,
-      );
+      return unreachable(failure, address, transport);
     case status.UNIMPLEMENTED:
       return new FleetError(
         "VERSION_MISMATCH",
@@ -59,6 +60,45 @@ export function fromServiceError(failure: ServiceError, address: string): FleetE
     default:
       return new FleetError("UNEXPECTED", `${address}: ${failure.message}`, { address }, failure);
   }
+}
+
+/**
+ * What a failed connection tells of the trust between the two sides, to follow the other's name;
+ * undefined when it failed for another reason. Only certain of what is not a matter of the moment.
+ */
+export function trustProblem(details: string): string | undefined {
+  const [, alert] = /SSL routines:.* alert ([a-z ]+):/.exec(details) ?? [];
+  if (alert) return `does not accept the certificate shown to it (${alert})`;
+  if (/SSL routines:.*(wrong version number|packet length too long)/.test(details)) {
+    return "answers in plain text, without TLS: only one of the two has --tls-cert";
+  }
+  const [, why] = /Last error: Error(?: \[\w+\])?: (.*?)\.? Resolution note:/s.exec(details) ?? [];
+  if (!why || !/certificate|CERT_/.test(why)) return undefined;
+  return `has a certificate that is not accepted here (${why})`;
+}
+
+/**
+ * The texts of grpc-js for a server that closes a connection which stands, the TLS handshake
+ * included, before it has said anything. What fails earlier begins with "Error: ".
+ */
+const CLOSED_AT_ONCE = /Last error: (Failed to connect|Connection closed before|\w+ ECONNRESET)/;
+
+function unreachable(failure: ServiceError, address: string, transport: Transport): FleetError {
+  const isClosedAtOnce = CLOSED_AT_ONCE.test(failure.details);
+  // Who ends a connection after the handshake has shown a good certificate, and seen this one.
+  const isRefused = isClosedAtOnce && transport.security === "tls";
+  const problem = isRefused
+    ? "closed the connection after the handshake: it did not accept the certificate shown to it"
+    : trustProblem(failure.details);
+  if (problem) {
+    const message = `the server at ${address} ${problem}`;
+    return new FleetError("TLS_REFUSED", message, { address }, failure);
+  }
+  const advice = isClosedAtOnce
+    ? "connections are closed at once: if it has TLS, give --tls-cert, --tls-key and --tls-ca"
+    : "is `coordinator start` running there?";
+  const message = `no coordinator answers at ${address}; ${advice}`;
+  return new FleetError("COORDINATOR_UNREACHABLE", message, { address }, failure);
 }
 
 function readDetail(failure: ServiceError): Record<string, string | number | boolean> {

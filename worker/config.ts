@@ -3,10 +3,11 @@
 import { availableParallelism } from "node:os";
 import { z } from "zod";
 import { FleetError } from "../proto/errors.ts";
+import { checkListener, checkReach, hostOf, type Transport } from "../proto/transport.ts";
 import type { Precision } from "./engine/engine.ts";
 
 const port = z.coerce.number().int().min(0).max(65_535);
-const address = z.string().regex(/^[^\s:/]+:\d{1,5}$/, "must be HOST:PORT");
+const address = z.string().regex(/^([^\s:/]+|\[[\da-f:.]+\]):\d{1,5}$/i, "must be HOST:PORT");
 const seconds = z.coerce
   .number()
   .positive()
@@ -47,6 +48,8 @@ export interface WorkerConfig {
   /** No HTTP server when absent. */
   readonly httpPort: number | undefined;
   readonly joinToken: string;
+  /** Of every gRPC connection; HTTP is plain text. */
+  readonly transport: Transport;
   readonly name: string | undefined;
   readonly connectTimeoutMs: number;
   readonly reconnectTimeoutMs: number;
@@ -56,16 +59,20 @@ export interface WorkerConfig {
 /** Half of the cores decode, the other half computes. */
 export const DEFAULT_LOADER_THREADS = Math.max(1, Math.floor(availableParallelism() / 2));
 
-/** @throws {FleetError} USAGE naming every bad option */
-export function parseWorkerConfig(options: unknown): WorkerConfig {
+/** @throws {FleetError} USAGE naming every bad option, or what would be open to strangers */
+export function parseWorkerConfig(options: unknown, transport: Transport): WorkerConfig {
   const parsed = configSchema.safeParse(options);
   if (!parsed.success) {
     const problems = parsed.error.issues.map((issue) => `${flagOf(issue.path)}: ${issue.message}`);
     throw new FleetError("USAGE", problems.join("; "));
   }
   const { connectTimeout, reconnectTimeout, collectiveTimeout, ...rest } = parsed.data;
+  checkListener(transport, rest);
+  checkReach(transport, "--coordinator", hostOf(rest.coordinator));
+  if (rest.advertise) checkReach(transport, "--advertise", hostOf(rest.advertise));
   return {
     ...rest,
+    transport,
     advertise: rest.advertise,
     httpPort: rest.httpPort,
     name: rest.name,

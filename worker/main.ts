@@ -9,6 +9,8 @@
 import { Command, CommanderError } from "commander";
 import { FleetError } from "../proto/errors.ts";
 import { openLog } from "../proto/log.ts";
+import { openTransport } from "../proto/tls-files.ts";
+import { TRANSPORT_OPTIONS } from "../proto/transport.ts";
 import { SOFTWARE_VERSION } from "../proto/version.ts";
 import { DEFAULT_LOADER_THREADS, parseWorkerConfig } from "./config.ts";
 import { OPENMP_ENVIRONMENT } from "./engine/onednn/environment.ts";
@@ -22,7 +24,11 @@ const program = new Command("worker")
   .version(SOFTWARE_VERSION)
   .exitOverride();
 
-program
+// grpc-js names a server that is called by its address in a way that Node.js will ignore some day.
+// With that nothing is wrong, and nobody who runs a command can change it.
+Object.assign(process, { noDeprecation: true });
+
+const startCommand = program
   .command("start")
   .description("join a coordinator and work until told to stop")
   .option("--coordinator <host:port>", "address of the coordinator", "127.0.0.1:50051")
@@ -31,17 +37,22 @@ program
   .option("--precision <type>", "f32, or bf16 where the engine has it", "f32")
   .option("--loader-threads <n>", "threads that decode images", String(DEFAULT_LOADER_THREADS))
   .option("--work-dir <dir>", "checkpoints and results; shared by all workers", "work_dirs")
-  .option("--host <address>", "interface to listen on for peers", "127.0.0.1")
+  .option("--host <address>", "interface for peers; 0.0.0.0 is all of them", "127.0.0.1")
   .option("--peer-port <port>", "port for peers; 0 takes a free one", "0")
   .option("--advertise <host:port>", "address that peers are told, where it differs")
   .option("--http-port <port>", "serve /metrics and /healthz on this port")
-  .option("--join-token <secret>", "cluster secret (or SIMCLR_JOIN_TOKEN)")
+  .option("--join-token <secret>", "what the coordinator asks for ($SIMCLR_JOIN_TOKEN, safer)")
   .option("--name <name>", "name for people; host and process id by default")
   .option("--connect-timeout <seconds>", "patience with the first connection", "10")
   .option("--reconnect-timeout <seconds>", "patience with a coordinator that went away", "300")
   .option("--collective-timeout <seconds>", "patience with a rank that does not answer", "120")
   .option("--log-level <level>", "trace, debug, info, warn, error or silent", "info")
+  .addHelpText(
+    "after",
+    "\nBeyond loopback it wants a join token, and the --tls-* files or --plaintext.",
+  )
   .action(start);
+for (const [flags, meaning] of TRANSPORT_OPTIONS) startCommand.option(flags, meaning);
 
 try {
   await program.parseAsync();
@@ -51,7 +62,8 @@ try {
 
 async function start(options: Record<string, unknown>): Promise<void> {
   const joinToken = options["joinToken"] ?? process.env["SIMCLR_JOIN_TOKEN"] ?? "";
-  const config = parseWorkerConfig({ ...options, joinToken });
+  const transport = openTransport(options, process.env);
+  const config = parseWorkerConfig({ ...options, joinToken }, transport);
   const log = openLog({ level: String(options["logLevel"]), process: "worker" });
   const environment = { ...tensorflowEnvironment(config), ...OPENMP_ENVIRONMENT };
   for (const [name, value] of Object.entries(environment)) process.env[name] ??= value;

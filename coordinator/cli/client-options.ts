@@ -1,22 +1,24 @@
 /** The options that every command shares which talks to a running coordinator. */
 
 import type { Command } from "commander";
+import { openTransport, type TransportOptions } from "../../proto/tls-files.ts";
+import { checkReach, hostOf, TRANSPORT_OPTIONS } from "../../proto/transport.ts";
 import { type CliContext, runCommand } from "./cli-context.ts";
 import { OperatorClient } from "./operator-client.ts";
 
 export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"];
 const DEFAULT_ADDRESS = "127.0.0.1:50051";
 
-export interface ClientOptions {
+export interface ClientOptions extends TransportOptions {
   readonly coordinator: string;
   readonly json: boolean;
   readonly logLevel: string;
 }
 
-/** Adds `--coordinator`, `--json` and `--log-level`. */
+/** Adds `--coordinator`, `--json`, `--log-level`, and how the connection is secured. */
 export function withClientOptions(command: Command, context: CliContext): Command {
   const address = context.env["SIMCLR_COORDINATOR"] || DEFAULT_ADDRESS;
-  return command
+  command
     .option(
       "--coordinator <host:port>",
       "address of the coordinator ($SIMCLR_COORDINATOR)",
@@ -24,6 +26,13 @@ export function withClientOptions(command: Command, context: CliContext): Comman
     )
     .option("--json", "print JSON", false)
     .option("--log-level <level>", "debug adds stack traces to errors", "info");
+  return withTransportOptions(command);
+}
+
+/** Adds `--tls-cert`, `--plaintext` and their like. */
+export function withTransportOptions(command: Command): Command {
+  for (const [flags, meaning] of TRANSPORT_OPTIONS) command.option(flags, meaning);
+  return command;
 }
 
 /** Runs `work` with a client, which is closed afterwards. */
@@ -33,8 +42,10 @@ export async function runWithClient(
   work: (client: OperatorClient) => Promise<void>,
 ): Promise<void> {
   await runCommand(context, options.logLevel, async () => {
-    const client = new OperatorClient(options.coordinator);
+    const transport = openTransport(options, context.env);
+    const client = new OperatorClient(options.coordinator, transport);
     try {
+      checkReach(transport, "--coordinator", hostOf(options.coordinator));
       await work(client);
     } finally {
       client.close();

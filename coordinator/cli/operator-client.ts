@@ -1,6 +1,6 @@
 /** The client side of OperatorService: promises, deadlines, and errors of our own. */
 
-import { credentials, Metadata, type ServiceError, status } from "@grpc/grpc-js";
+import { Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { FleetError } from "../../proto/errors.ts";
 import {
   type Experiment,
@@ -16,22 +16,26 @@ import {
   VERSION_METADATA_KEY,
   VERSION_METADATA_VALUE,
 } from "../../proto/limits.ts";
+import type { Transport } from "../../proto/transport.ts";
 
 type Callback<Response> = (error: ServiceError | null, response: Response) => void;
 type CallTail<Response> = [Metadata, { deadline: number }, Callback<Response>];
 
 export class OperatorClient {
   readonly #address: string;
+  readonly #transport: Transport;
   readonly #client: OperatorServiceClient;
 
   /** @throws {FleetError} USAGE for an address that is not HOST:PORT */
-  constructor(address: string) {
+  constructor(address: string, transport: Transport) {
     if (!/^[^\s/]+:\d{1,5}$/.test(address)) {
       throw new FleetError("USAGE", `the coordinator's address ${address} is not HOST:PORT`);
     }
     this.#address = address;
-    this.#client = new OperatorServiceClient(address, credentials.createInsecure(), {
+    this.#transport = transport;
+    this.#client = new OperatorServiceClient(address, transport.clientCredentials, {
       ...CLIENT_OPTIONS,
+      ...transport.clientOptions,
     });
   }
 
@@ -100,7 +104,7 @@ export class OperatorClient {
   #explain(thrown: unknown): FleetError {
     const isStatus = thrown instanceof Error && "code" in thrown && Number(thrown.code) in status;
     return isStatus
-      ? fromServiceError(thrown as ServiceError, this.#address)
+      ? fromServiceError(thrown as ServiceError, this.#address, this.#transport)
       : FleetError.from(thrown);
   }
 }

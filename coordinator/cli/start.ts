@@ -2,11 +2,13 @@
 
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { openLog } from "../../proto/log.ts";
+import { openTransport, type TransportOptions } from "../../proto/tls-files.ts";
+import { checkListener, hostPort } from "../../proto/transport.ts";
 import type { Coordinator } from "../start-coordinator.ts";
 import { type CliContext, runCommand } from "./cli-context.ts";
-import { LOG_LEVELS } from "./client-options.ts";
+import { LOG_LEVELS, withTransportOptions } from "./client-options.ts";
 
-interface StartOptions {
+interface StartOptions extends TransportOptions {
   readonly grpcPort: number;
   readonly httpPort: number;
   readonly host: string;
@@ -18,7 +20,7 @@ interface StartOptions {
 }
 
 export function registerStart(program: Command, context: CliContext): void {
-  program
+  const command = program
     .command("start")
     .description(
       "run the coordinator until Ctrl-C (stops the gangs and sends the workers away) or SIGTERM " +
@@ -26,43 +28,60 @@ export function registerStart(program: Command, context: CliContext): void {
     )
     .option("--grpc-port <port>", "for workers and commands; 0 takes a free one", port, 50_051)
     .option("--http-port <port>", "for /metrics, /healthz and /readyz", port, 9_464)
-    .option("--host <address>", "interface to listen on", "127.0.0.1")
+    .option("--host <address>", "interface to listen on; 0.0.0.0 is all of them", "127.0.0.1")
     .option("--state-dir <dir>", "where an own redis-server keeps its data", ".state")
     .option("--redis-prefix <name>", "keeps several coordinators apart on one Redis", "simclr")
-    .option("--join-token <secret>", "what workers must know to join ($SIMCLR_JOIN_TOKEN)")
+    .option("--join-token <secret>", "what workers must know to join ($SIMCLR_JOIN_TOKEN, safer)")
     .addOption(
       new Option("--log-level <level>", "of the JSON log on standard error")
         .choices(LOG_LEVELS)
         .default("info"),
     )
     .option("--json", "print the addresses as JSON once they are open", false)
-    .addHelpText("after", "\nRedis is taken from $REDIS_URL; without it one is started.")
-    .action((options: StartOptions) =>
-      runCommand(context, options.logLevel, () => runCoordinator(options, context)),
+    .addHelpText(
+      "after",
+      "\nRedis is taken from $REDIS_URL; without it one is started.\n" +
+        "Beyond loopback it wants a join token, and the --tls-* files or --plaintext.",
     );
+  withTransportOptions(command).action((options: StartOptions) =>
+    runCommand(context, options.logLevel, () => runCoordinator(options, context)),
+  );
 }
 
 async function runCoordinator(options: StartOptions, context: CliContext): Promise<void> {
+  const { grpcPort, httpPort, host, stateDir, redisPrefix } = options;
+  const joinToken = options.joinToken ?? context.env["SIMCLR_JOIN_TOKEN"] ?? "";
+  const transport = openTransport(options, context.env);
+  checkListener(transport, { host, joinToken });
   // The other commands have no use for Redis and its queue, and start sooner without them.
   const { startCoordinator } = await import("../start-coordinator.ts");
   const log = openLog({ level: options.logLevel, process: "coordinator" });
   const stopped = new Promise<NodeJS.Signals>((resolve) => context.onStopSignal(resolve));
   const redisUrl = context.env["REDIS_URL"];
-  const { grpcPort, httpPort, host, stateDir, redisPrefix } = options;
   const coordinator = await startCoordinator({
     host,
     grpcPort,
     httpPort,
     stateDir,
     redisPrefix,
-    joinToken: options.joinToken ?? context.env["SIMCLR_JOIN_TOKEN"] ?? "",
+    joinToken,
+    transport,
     log,
     ...(redisUrl ? { redisUrl } : {}),
   });
   context.onExit(() => coordinator.kill());
   announce(coordinator, options, context);
   const { grpcPort: grpc, httpPort: http, redisAddress: redis } = coordinator;
-  log.info({ event: "coordinator started", host, grpc, http, redis, ownRedis: !redisUrl });
+  const { security } = transport;
+  log.info({
+    event: "coordinator started",
+    host,
+    grpc,
+    http,
+    security,
+    redis,
+    ownRedis: !redisUrl,
+  });
 
   const signal = await stopped;
   log.info({ event: "coordinator stopping", signal });
@@ -75,8 +94,8 @@ function announce(
   { host, json }: StartOptions,
   { stdout }: CliContext,
 ): void {
-  const grpc = `${host}:${grpcPort}`;
-  const http = `http://${host}:${httpPort}`;
+  const grpc = hostPort(host, grpcPort);
+  const http = `http://${hostPort(host, httpPort)}`;
   const line = json
     ? JSON.stringify({ grpc, http, redis: redisAddress })
     : `coordinator ready: gRPC ${grpc}, HTTP ${http}, Redis ${redisAddress}`;

@@ -68,7 +68,9 @@ async function* follow(client: OperatorClient, id: string): AsyncGenerator<Exper
       }
       return;
     } catch (thrown) {
-      const isGone = FleetError.from(thrown).code === "COORDINATOR_UNREACHABLE";
+      const { code } = FleetError.from(thrown);
+      // One that is about to stop may close a connection as if it refused the certificate.
+      const isGone = code === "COORDINATOR_UNREACHABLE" || code === "TLS_REFUSED";
       if (!isGone || performance.now() >= patienceEndMs) throw thrown;
       await new Promise((resolve) => setTimeout(resolve, RECONNECT_PAUSE_MS));
     }

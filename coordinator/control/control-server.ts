@@ -1,6 +1,6 @@
 /** The gRPC server that workers and operators call. */
 
-import { logVerbosity, Server, ServerCredentials, setLogVerbosity } from "@grpc/grpc-js";
+import { logVerbosity, Server, setLogVerbosity } from "@grpc/grpc-js";
 import { FleetError } from "../../proto/errors.ts";
 import {
   type FleetServiceServer,
@@ -9,6 +9,7 @@ import {
   OperatorServiceService,
 } from "../../proto/gen/coordinator.ts";
 import { KEEPALIVE_OPTIONS } from "../../proto/limits.ts";
+import { hostPort, type Transport } from "../../proto/transport.ts";
 
 /** Enough for an answer under way. Sessions and watchers never end by themselves: they are cut. */
 const SHUTDOWN_TIMEOUT_MS = 250;
@@ -23,6 +24,7 @@ export interface ControlServer {
 export async function openControlServer(options: {
   readonly host: string;
   readonly port: number;
+  readonly transport: Transport;
   readonly fleet: FleetServiceServer;
   readonly operator: OperatorServiceServer;
 }): Promise<ControlServer> {
@@ -32,9 +34,9 @@ export async function openControlServer(options: {
   server.addService(FleetServiceService, options.fleet);
   server.addService(OperatorServiceService, options.operator);
 
-  const address = `${options.host}:${options.port}`;
+  const address = hostPort(options.host, options.port);
   const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(address, ServerCredentials.createInsecure(), (error, bound) => {
+    server.bindAsync(address, options.transport.serverCredentials, (error, bound) => {
       if (error) reject(bindProblem(error, address, "gRPC"));
       else resolve(bound);
     });

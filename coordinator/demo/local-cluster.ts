@@ -71,10 +71,12 @@ export class LocalCluster {
     const silent = openLog({ level: "silent", process: "demo" });
     this.#redis = await startRedisServer(path.join(this.#path("state"), "redis"), silent);
 
+    // On this machine's loopback, whatever certificates the environment has.
+    const local = ["--host", "127.0.0.1", "--plaintext"];
     const ports = ["--grpc-port", "0", "--http-port", "0"];
     const coordinator = this.#children.start(
       "coordinator",
-      [script("../main"), "start", "--json", ...ports],
+      [script("../main"), "start", "--json", ...local, ...ports],
       { REDIS_URL: this.#redis.url },
     );
     const { grpc } = addressesSchema.parse(JSON.parse(await coordinator.firstLine()));
@@ -84,6 +86,7 @@ export class LocalCluster {
       this.#children.start(name, [
         script("../../worker/main"),
         "start",
+        ...local,
         ...options,
         "--work-dir",
         this.#path("runs"),

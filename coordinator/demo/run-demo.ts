@@ -12,6 +12,7 @@ import { FleetError } from "../../proto/errors.ts";
 import { parseRecipe, type Recipe } from "../../proto/recipe.ts";
 import { applyOverrides } from "../../proto/recipe-overrides.ts";
 import { demo } from "../../proto/recipes/demo.ts";
+import { PLAINTEXT } from "../../proto/transport.ts";
 import type { CliContext, Output } from "../cli/cli-context.ts";
 import { printJson } from "../cli/client-options.ts";
 import { type ExperimentView, toView } from "../cli/experiment-view.ts";
@@ -112,7 +113,7 @@ class Demonstration {
     ]);
     if (cluster.status === "rejected") throw cluster.reason;
     if (images.status === "rejected") throw images.reason;
-    this.#client = new OperatorClient(cluster.value);
+    this.#client = new OperatorClient(cluster.value, PLAINTEXT);
 
     this.#say("\n1. pre-training without labels, then a linear classifier on top");
     const trained = await this.#runExperiment(this.#recipe);

@@ -9,6 +9,7 @@ import { openLog } from "../../proto/log.ts";
 import { parseRecipe } from "../../proto/recipe.ts";
 import { applyOverrides } from "../../proto/recipe-overrides.ts";
 import { findRecipe } from "../../proto/recipes/registry.ts";
+import { PLAINTEXT } from "../../proto/transport.ts";
 import { startRedis, type TestRedis } from "../support/processes.ts";
 import { until } from "../support/until.ts";
 import { type FakeWorker, joinFleet } from "./fake-worker.ts";
@@ -50,10 +51,11 @@ export class CoordinatorRig {
       redisUrl: this.#redis.url,
       redisPrefix: this.#prefix,
       joinToken: this.#joinToken,
+      transport: PLAINTEXT,
       log: openLog({ level: "silent", process: "test" }),
       leaseMs: LEASE_MS,
     });
-    this.operator = new OperatorClient(this.address);
+    this.operator = new OperatorClient(this.address, PLAINTEXT);
   }
 
   /** Ends the coordinator as SIGTERM does, and starts the next one on the same Redis. */

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { startCoordinator } from "../../coordinator/start-coordinator.ts";
 import { openLog } from "../../proto/log.ts";
+import { PLAINTEXT } from "../../proto/transport.ts";
 import { SOFTWARE_VERSION } from "../../proto/version.ts";
 import { freePort, startRedis } from "../support/processes.ts";
 import { until } from "../support/until.ts";
@@ -114,6 +115,7 @@ describe("readiness", function () {
       redisUrl: redis.url,
       redisPrefix: "ready",
       joinToken: "",
+      transport: PLAINTEXT,
       log: openLog({ level: "silent", process: "test" }),
     });
     const get = (path: string): Promise<Response> =>

@@ -38,6 +38,27 @@ describe("error on the wire", () => {
     assert.equal(error.code, "VERSION_MISMATCH");
   });
 
+  it("tells who does not trust whom when a handshake fails", () => {
+    const checked = (lastError: string): FleetError => {
+      const details = `No connection established. Last error: ${lastError}. Resolution note: `;
+      return fromServiceError(failure(status.UNAVAILABLE, details), "host:1");
+    };
+    for (const [lastError, message] of [
+      [
+        "80:error:0A:SSL routines:ssl3_read_bytes:tlsv13 alert certificate required:../x.c:1",
+        "does not accept the certificate shown to it (certificate required)",
+      ],
+      [
+        "Error: certificate has expired",
+        "has a certificate that is not accepted here (certificate has expired)",
+      ],
+    ] as const) {
+      const { code, message: told } = checked(lastError);
+      assert.deepEqual([code, told], ["TLS_REFUSED", `the server at host:1 ${message}`]);
+    }
+    assert.equal(checked("Error: connect ECONNREFUSED").code, "COORDINATOR_UNREACHABLE");
+  });
+
   it("is unexpected when it is anything else", () => {
     const error = fromServiceError(failure(status.INTERNAL, "boom"), "host:1");
     assert.equal(error.code, "UNEXPECTED");

@@ -34,15 +34,25 @@ export interface Cluster {
   close(): Promise<void>;
 }
 
-async function startCluster(dir: string): Promise<Cluster> {
+/** How the commands of a cluster are started, beside what every cluster of a test has. */
+interface ClusterOptions {
+  readonly coordinatorFlags?: readonly string[];
+  /** Of each command: the coordinator, the workers, and those that ask the coordinator. */
+  readonly flags?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+async function startCluster(dir: string, options: ClusterOptions): Promise<Cluster> {
+  const { coordinatorFlags = [], flags = [], env = {} } = options;
   const workDir = path.join(dir, "work");
-  const flags = ["--grpc-port", "0", "--http-port", "0", "--state-dir", path.join(dir, "state")];
-  const coordinator = startNode([COORDINATOR_MAIN, "start", ...flags, "--json"]);
+  const ports = ["--grpc-port", "0", "--http-port", "0"];
+  const own = [...ports, "--state-dir", path.join(dir, "state"), "--json", ...coordinatorFlags];
+  const coordinator = startNode([COORDINATOR_MAIN, "start", ...own, ...flags], { env });
   const [line] = await coordinator.output(/^\{.*\}$/m);
   const { grpc: address, http } = JSON.parse(line) as { grpc: string; http: string };
   const workers: TestProcess[] = [];
   const cli = (...args: string[]): Promise<Exit> =>
-    startNode([COORDINATOR_MAIN, ...args, "--coordinator", address]).exited();
+    startNode([COORDINATOR_MAIN, ...args, "--coordinator", address, ...flags], { env }).exited();
   return {
     address,
     http,
@@ -56,12 +66,12 @@ async function startCluster(dir: string): Promise<Cluster> {
       return JSON.parse(stdout) as T;
     },
     async addWorkers(count, ...args) {
-      const started = Array.from({ length: count }, () =>
-        startNode([
-          ...[WORKER_MAIN, "start", "--coordinator", address, "--work-dir", workDir],
-          ...["--engine", "tfjs:wasm", "--loader-threads", "1", "--connect-timeout", "60", ...args],
-        ]),
-      );
+      const commandLine = [
+        ...[WORKER_MAIN, "start", "--coordinator", address, "--work-dir", workDir],
+        ...["--engine", "tfjs:wasm", "--loader-threads", "1", "--connect-timeout", "60"],
+        ...[...flags, ...args],
+      ];
+      const started = Array.from({ length: count }, () => startNode(commandLine, { env }));
       workers.push(...started);
       await Promise.all(started.map((worker) => worker.logged(/joined the fleet/)));
     },
@@ -83,17 +93,19 @@ export interface ClusterSuite {
 }
 
 /** Gives the enclosing suite images, a coordinator and workers, and ends them after it. */
-export function useCluster(options: {
-  readonly images: { readonly train: number; readonly val: number };
-  readonly workers: number;
-}): ClusterSuite {
+export function useCluster(
+  options: ClusterOptions & {
+    readonly images: { readonly train: number; readonly val: number };
+    readonly workers: number;
+  },
+): ClusterSuite {
   let cluster: Cluster | undefined;
   let temporary: { readonly dir: string; remove(): Promise<void> } | undefined;
   let recipes = 0;
   before(async () => {
     temporary = await tempDir();
     await writeImages(path.join(temporary.dir, "data"), options.images);
-    cluster = await startCluster(temporary.dir);
+    cluster = await startCluster(temporary.dir, options);
     await cluster.addWorkers(options.workers);
   });
   after(async () => {

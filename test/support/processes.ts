@@ -54,12 +54,10 @@ export function startProcess(
   args: readonly string[],
   { env = {}, cwd }: StartOptions = {},
 ): TestProcess {
-  const {
-    REDIS_URL: _,
-    SIMCLR_COORDINATOR: __,
-    SIMCLR_JOIN_TOKEN: ___,
-    ...inherited
-  } = process.env;
+  const isOurs = (name: string): boolean => name === "REDIS_URL" || name.startsWith("SIMCLR_");
+  const inherited = Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => !isOurs(name)),
+  );
   const child = spawn(command, args, {
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...inherited, ...env },

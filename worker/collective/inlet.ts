@@ -1,7 +1,8 @@
 import { type Client, type ServiceError, status } from "@grpc/grpc-js";
 import type { ErrorCode } from "../../proto/errors.ts";
 import type { PullRequest } from "../../proto/gen/peer.ts";
-import { openClient, type PullStream, pull, refusalOf } from "./peer-service.ts";
+import { trustProblem } from "../../proto/grpc-errors.ts";
+import { type PullStream, pull, refusalOf } from "./peer-service.ts";
 
 /** Pause before a peer that has not joined yet, or does not listen yet, is asked again. */
 const RETRY_MS = 50;
@@ -25,8 +26,9 @@ export class Inlet {
   #retry: NodeJS.Timeout | undefined;
   #isClosed = false;
 
-  constructor(address: string, lane: "small" | "bulk", request: PullRequest, events: InletEvents) {
-    this.#client = openClient(address, lane);
+  /** @param client is closed with the inlet */
+  constructor(client: Client, request: PullRequest, events: InletEvents) {
+    this.#client = client;
     this.#request = request;
     this.#events = events;
     this.#attempt();
@@ -71,6 +73,11 @@ export class Inlet {
     const code = refusalOf(error);
     if (code !== undefined) {
       this.#events.refused(code, error.details);
+      return;
+    }
+    const problem = trustProblem(error.details);
+    if (problem !== undefined) {
+      this.#events.refused("TLS_REFUSED", problem);
       return;
     }
     if (error.code !== status.UNAVAILABLE) {

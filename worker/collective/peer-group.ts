@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { type ErrorDetail, FleetError, type PlainError } from "../../proto/errors.ts";
+import type { Transport } from "../../proto/transport.ts";
 import { BulkLane } from "./bulk-lane.ts";
 import type { Wire } from "./floats.ts";
 import { type Frame, hashExperiment } from "./frame.ts";
@@ -33,6 +34,8 @@ export interface JoinOptions extends Membership {
   readonly wire: Wire;
   readonly formationTimeoutMs: number;
   readonly joinToken: string;
+  /** How the peers are called. Default plain text. */
+  readonly transport?: Transport;
   /** How long one collective may take once its turn has come. Default 120 s. */
   readonly opTimeoutMs?: number;
   /** A peer whose main thread says nothing for longer is lost. Default 5 s. */
@@ -85,7 +88,7 @@ export interface PeerGroup {
  * Connects to every peer of the generation and resolves when all of them have done the same.
  *
  * @throws {FleetError} GENERATION_ABORTED when it does not form in time or is aborted,
- *   JOIN_REFUSED, VERSION_MISMATCH
+ *   JOIN_REFUSED, TLS_REFUSED, VERSION_MISMATCH
  */
 export async function joinGroup(options: JoinOptions): Promise<PeerGroup> {
   assert.ok(options.rank >= 0 && options.rank < options.peers.length, "rank is a place in peers");

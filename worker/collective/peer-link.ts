@@ -6,13 +6,14 @@
 
 import { FleetError, type PlainError } from "../../proto/errors.ts";
 import { Lane, type PullRequest } from "../../proto/gen/peer.ts";
+import type { Transport } from "../../proto/transport.ts";
 import { PROTOCOL_VERSION } from "../../proto/version.ts";
 import { Farewell } from "./farewell.ts";
 import { decodeFrame, encodeNotice, type Frame, type FrameScope, frameError } from "./frame.ts";
 import { Inlet } from "./inlet.ts";
 import { blame, describeRank, type Membership, predecessorOf, successorOf } from "./membership.ts";
 import { Outlet } from "./outlet.ts";
-import type { PullCall } from "./peer-service.ts";
+import { openClient, type PullCall } from "./peer-service.ts";
 import type { MemoryHost, MemoryTicket } from "./shared-memory.ts";
 import { SharedInbox, SharedOutbox } from "./shared-slots.ts";
 import { Silence } from "./silence.ts";
@@ -27,6 +28,8 @@ const ACCOUNT_MS = 500;
 export interface PeerLinkOptions extends Membership {
   readonly wire: string;
   readonly joinToken: string;
+  /** How the peers are called. Default plain text. */
+  readonly transport?: Transport;
   /** A peer that is silent for longer is lost. */
   readonly silenceTimeoutMs: number;
   /** For bulk data between workers of one host; undefined keeps all data in the streams. */
@@ -196,7 +199,8 @@ export class PeerLink {
       protocolVersion: PROTOCOL_VERSION,
       joinToken,
     };
-    return new Inlet(peers[this.#rank]?.address ?? "", lane, request, {
+    const address = peers[this.#rank]?.address ?? "";
+    return new Inlet(openClient(address, lane, this.#options.transport), request, {
       message: (bytes) => this.#receive(lane, bytes),
       over: (because) => this.#inletOver(because),
       refused: (code, message) => this.#refused(code, message),
@@ -324,9 +328,10 @@ export class PeerLink {
 
   #refused(code: FleetError["code"], message: string): void {
     if (this.#isOver) return;
-    const because = `refused rank ${this.#options.rank}: ${message}`;
+    const isUntrusted = code === "TLS_REFUSED";
+    const because = isUntrusted ? message : `refused rank ${this.#options.rank}: ${message}`;
     const error = blame(this.#options, this.#rank, because);
-    const isOurs = code === "JOIN_REFUSED" || code === "VERSION_MISMATCH";
+    const isOurs = isUntrusted || code === "JOIN_REFUSED" || code === "VERSION_MISMATCH";
     this.#events.lost(isOurs ? new FleetError(code, error.message, error.detail) : error);
   }
 

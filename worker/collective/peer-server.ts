@@ -1,15 +1,9 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import os from "node:os";
-import {
-  logVerbosity,
-  Server,
-  ServerCredentials,
-  type StatusObject,
-  setLogVerbosity,
-  status,
-} from "@grpc/grpc-js";
+import { logVerbosity, Server, type StatusObject, setLogVerbosity, status } from "@grpc/grpc-js";
 import { FleetError } from "../../proto/errors.ts";
 import { Lane, type PullRequest } from "../../proto/gen/peer.ts";
+import { hostPort, PLAINTEXT, type Transport } from "../../proto/transport.ts";
 import { PROTOCOL_VERSION } from "../../proto/version.ts";
 import { within } from "./latch.ts";
 import { type PullCall, peerService, serverOptions, toStatus } from "./peer-service.ts";
@@ -25,6 +19,8 @@ export interface PeerServerOptions {
   readonly port: number;
   /** Cluster secret; empty when the cluster has none. */
   readonly joinToken: string;
+  /** Default plain text. */
+  readonly transport?: Transport;
 }
 
 /** A generation that this worker has joined or is joining. */
@@ -74,10 +70,11 @@ export async function startPeerServer(options: PeerServerOptions): Promise<PeerS
   };
 }
 
-function bind(server: Server, { host, port }: PeerServerOptions): Promise<number> {
+function bind(server: Server, options: PeerServerOptions): Promise<number> {
+  const { host, port, transport = PLAINTEXT } = options;
   const address = hostPort(host, port);
   return new Promise((resolve, reject) => {
-    server.bindAsync(address, ServerCredentials.createInsecure(), (error, bound) => {
+    server.bindAsync(address, transport.serverCredentials, (error, bound) => {
       if (error === null) {
         resolve(bound);
         return;
@@ -90,10 +87,6 @@ function bind(server: Server, { host, port }: PeerServerOptions): Promise<number
       );
     });
   });
-}
-
-function hostPort(host: string, port: number): string {
-  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
 function reachableName(host: string): string {

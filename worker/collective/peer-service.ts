@@ -4,7 +4,6 @@ import {
   type ChannelOptions,
   Client,
   type ClientReadableStream,
-  credentials,
   Metadata,
   type MethodDefinition,
   type ServerWritableStream,
@@ -13,6 +12,7 @@ import {
 } from "@grpc/grpc-js";
 import { ERROR_SPECS, type ErrorCode, FleetError } from "../../proto/errors.ts";
 import { PullRequest } from "../../proto/gen/peer.ts";
+import { PLAINTEXT, type Transport } from "../../proto/transport.ts";
 import { HEADER_BYTES } from "./frame.ts";
 import { CHUNK_BYTES } from "./frame-order.ts";
 
@@ -69,9 +69,14 @@ const clientOptions: ChannelOptions = {
 const BULK_WINDOW_BYTES = 8 * 1024 * 1024;
 
 /** A connection of its own to `address`, in host:port form. */
-export function openClient(address: string, lane: "small" | "bulk"): Client {
+export function openClient(
+  address: string,
+  lane: "small" | "bulk",
+  transport: Transport = PLAINTEXT,
+): Client {
   const window = lane === "bulk" ? { "grpc-node.flow_control_window": BULK_WINDOW_BYTES } : {};
-  return new Client(address, credentials.createInsecure(), { ...clientOptions, ...window });
+  const options = { ...clientOptions, ...window, ...transport.clientOptions };
+  return new Client(address, transport.clientCredentials, options);
 }
 
 export function pull(client: Client, request: PullRequest): PullStream {

@@ -7,7 +7,7 @@
  *        +---- connect timeout / refused -> lost <-----+ reconnect timeout / refused
  */
 
-import { credentials, Metadata, type ServiceError } from "@grpc/grpc-js";
+import { Metadata, type ServiceError } from "@grpc/grpc-js";
 import { FleetError } from "../../proto/errors.ts";
 import {
   type Assignment,
@@ -20,10 +20,12 @@ import {
 } from "../../proto/gen/coordinator.ts";
 import { fromServiceError } from "../../proto/grpc-errors.ts";
 import type { Log } from "../../proto/log.ts";
+import type { Transport } from "../../proto/transport.ts";
 
 export interface FleetSessionOptions {
   /** HOST:PORT of the coordinator. */
   readonly coordinator: string;
+  readonly transport: Transport;
   readonly register: Omit<Register, "running">;
   /** How long the first connection may take. */
   readonly connectTimeoutMs: number;
@@ -62,10 +64,13 @@ export class FleetSession {
   #heartbeat: NodeJS.Timeout | undefined;
   #retry: NodeJS.Timeout | undefined;
   #lastError = new FleetError("COORDINATOR_UNREACHABLE", "not connected yet");
+  #lastSaid = "";
 
   constructor(options: FleetSessionOptions) {
     this.#options = options;
-    this.#client = new FleetServiceClient(options.coordinator, credentials.createInsecure(), {
+    const { clientCredentials, clientOptions } = options.transport;
+    this.#client = new FleetServiceClient(options.coordinator, clientCredentials, {
+      ...clientOptions,
       "grpc.keepalive_time_ms": KEEPALIVE_MS,
       "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
       "grpc.keepalive_permit_without_calls": 1,
@@ -107,12 +112,12 @@ export class FleetSession {
   }
 
   #open(): void {
-    const { register, running, log } = this.#options;
+    const { coordinator, transport, register, running, log } = this.#options;
     const call = this.#client.session(new Metadata());
     this.#call = call;
     call.on("data", (message: CoordinatorMessage) => this.#receive(call, message));
     call.on("error", (error: Error) => {
-      this.#lastError = fromServiceError(error as ServiceError, this.#options.coordinator);
+      this.#lastError = fromServiceError(error as ServiceError, coordinator, transport);
     });
     call.on("end", () => call.end());
     call.on("status", (status) => {
@@ -151,6 +156,7 @@ export class FleetSession {
     this.#lastError = this.#awayError();
     this.#hasJoinedBefore = true;
     this.#retryMs = RETRY_FIRST_MS;
+    this.#lastSaid = "";
     this.#options.log.info({ coordinator: this.#options.coordinator }, "joined the fleet");
     for (const report of this.#backlog.splice(0)) this.send(report);
     this.#beat();
@@ -167,16 +173,15 @@ export class FleetSession {
 
   #leave(call: Call): void {
     if (call !== this.#call || this.#isClosed) return;
-    // What only a person can change will not change by asking again.
-    const isHopeless = this.#lastError.remedy === "user";
+    const isHopeless = this.#isHopeless();
     if (this.#isJoined) {
       this.#awaySinceMs = performance.now();
       if (!isHopeless) this.#lastError = this.#awayError();
-      this.#options.log.warn({ coordinator: this.#options.coordinator }, "coordinator went away");
     }
     this.#isJoined = false;
     this.#call = undefined;
     this.#stopTimers();
+    this.#sayOnce(this.#lastError);
     const { connectTimeoutMs, reconnectTimeoutMs } = this.#options;
     const patienceMs = this.#hasJoinedBefore ? reconnectTimeoutMs : connectTimeoutMs;
     if (isHopeless || performance.now() - this.#awaySinceMs >= patienceMs) {
@@ -187,6 +192,23 @@ export class FleetSession {
     }
     this.#retry = setTimeout(() => this.#open(), this.#retryMs);
     this.#retryMs = Math.min(2 * this.#retryMs, RETRY_MAX_MS);
+  }
+
+  /**
+   * What only a person can change will not change by asking again. But whose certificate was good
+   * may meet a coordinator that is being stopped, or the one side of two that has its new one.
+   */
+  #isHopeless(): boolean {
+    const { code, remedy } = this.#lastError;
+    return remedy === "user" && !(code === "TLS_REFUSED" && this.#hasJoinedBefore);
+  }
+
+  /** A new reason why the coordinator cannot be had; a repeated one is no news. */
+  #sayOnce({ code, message }: FleetError): void {
+    if (message === this.#lastSaid) return;
+    this.#lastSaid = message;
+    const { coordinator, log } = this.#options;
+    log.warn({ coordinator, code, because: message }, "not in the fleet");
   }
 
   #awayError(): FleetError {

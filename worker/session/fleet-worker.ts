@@ -66,8 +66,8 @@ export class FleetWorker {
   }
 
   static async #open(config: WorkerConfig, log: Log, engine: EngineHost): Promise<Parts> {
-    const { host, httpPort: port, peerPort, joinToken } = config;
-    const server = await startPeerServer({ host, port: peerPort, joinToken });
+    const { host, httpPort: port, peerPort, joinToken, transport } = config;
+    const server = await startPeerServer({ host, port: peerPort, joinToken, transport });
     const metrics = new WorkerMetrics(engine.name, engine.device);
     if (port === undefined) return { engine, server, metrics, http: undefined };
     try {
@@ -107,10 +107,11 @@ export class FleetWorker {
   }
 
   #openSession(): FleetSession {
-    const { coordinator, connectTimeoutMs, reconnectTimeoutMs, threads } = this.#config;
+    const { coordinator, transport, connectTimeoutMs, reconnectTimeoutMs, threads } = this.#config;
     const { engine, server } = this.#parts;
     return new FleetSession({
       coordinator,
+      transport,
       connectTimeoutMs,
       reconnectTimeoutMs,
       log: this.#log,

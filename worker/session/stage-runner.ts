@@ -8,6 +8,7 @@ import { FleetError } from "../../proto/errors.ts";
 import type { Assignment } from "../../proto/gen/coordinator.ts";
 import type { Log } from "../../proto/log.ts";
 import { parseRecipe, type Recipe, type StageName } from "../../proto/recipe.ts";
+import { checkReach, hostOf, type Transport } from "../../proto/transport.ts";
 import { findCheckpoint } from "../checkpoint/checkpoint-store.ts";
 import { bridgeGroup, type GroupBridge } from "../collective/bridge.ts";
 import { joinGroup, type PeerGroup } from "../collective/peer-group.ts";
@@ -26,6 +27,7 @@ export interface StageRunnerOptions {
   readonly workDir: string;
   readonly loaderThreads: number;
   readonly joinToken: string;
+  readonly transport: Transport;
   readonly collectiveTimeoutMs: number;
   readonly log: Log;
 }
@@ -103,8 +105,10 @@ export class StageRunner {
   }
 
   async #run(listener: StageListener): Promise<StageOutcome> {
-    const { engine, server, joinToken, collectiveTimeoutMs, loaderThreads } = this.#options;
+    const { engine, server, joinToken, transport } = this.#options;
+    const { collectiveTimeoutMs, loaderThreads } = this.#options;
     const { experimentId, generation, rank, peers, formationTimeoutMs } = this.assignment;
+    for (const { address } of peers) checkReach(transport, "peer", hostOf(address));
     const group = await joinGroup({
       server,
       experimentId,
@@ -114,6 +118,7 @@ export class StageRunner {
       wire: this.recipe.collective.wire,
       formationTimeoutMs,
       joinToken,
+      transport,
       opTimeoutMs: collectiveTimeoutMs,
       signal: this.#abort.signal,
     });

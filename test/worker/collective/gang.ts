@@ -3,7 +3,11 @@ import {
   joinGroup,
   type PeerGroup,
 } from "../../../worker/collective/peer-group.ts";
-import { type PeerServer, startPeerServer } from "../../../worker/collective/peer-server.ts";
+import {
+  type PeerServer,
+  type PeerServerOptions,
+  startPeerServer,
+} from "../../../worker/collective/peer-server.ts";
 
 type Overrides = Partial<Omit<JoinOptions, "server" | "rank" | "peers">>;
 
@@ -18,7 +22,10 @@ export interface Gang {
 }
 
 export async function formGang(worldSize: number, overrides: Overrides = {}): Promise<Gang> {
-  const servers = await Promise.all(Array.from({ length: worldSize }, () => startLoopbackServer()));
+  const { transport } = overrides;
+  const own = transport ? { transport } : {};
+  const ranks = Array.from({ length: worldSize });
+  const servers = await Promise.all(ranks.map(() => startLoopbackServer(own)));
   const peers = servers.map(({ address }, rank) => ({ workerId: `w${rank}`, address }));
   const groups = await Promise.all(
     servers.map((server, rank) =>
@@ -36,8 +43,8 @@ export async function formGang(worldSize: number, overrides: Overrides = {}): Pr
   };
 }
 
-export function startLoopbackServer(joinToken = "secret"): Promise<PeerServer> {
-  return startPeerServer({ host: "127.0.0.1", port: 0, joinToken });
+export function startLoopbackServer(options: Partial<PeerServerOptions> = {}): Promise<PeerServer> {
+  return startPeerServer({ host: "127.0.0.1", port: 0, joinToken: "secret", ...options });
 }
 
 export function joinDefaults(server: PeerServer, rank: number) {

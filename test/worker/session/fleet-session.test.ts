@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { EventEmitter, once } from "node:events";
-import { Server, ServerCredentials, type ServerDuplexStream } from "@grpc/grpc-js";
+import { Server, type ServerDuplexStream } from "@grpc/grpc-js";
 import { FleetError } from "../../../proto/errors.ts";
 import {
   type CoordinatorMessage,
@@ -9,16 +9,22 @@ import {
 } from "../../../proto/gen/coordinator.ts";
 import { toServiceError } from "../../../proto/grpc-errors.ts";
 import { openLog } from "../../../proto/log.ts";
+import { PLAINTEXT, type Transport } from "../../../proto/transport.ts";
 import { FleetSession, type FleetSessionOptions } from "../../../worker/session/fleet-session.ts";
+import { testTransport } from "../../support/certificates.ts";
 
 type Call = ServerDuplexStream<WorkerMessage, CoordinatorMessage>;
 
 /** A coordinator that does what the test says. */
-async function openCoordinator(port: number, onSession: (call: Call) => void) {
+async function openCoordinator(
+  port: number,
+  onSession: (call: Call) => void,
+  { serverCredentials }: Transport = PLAINTEXT,
+) {
   const server = new Server();
   server.addService(FleetServiceService, { session: onSession });
   const bound = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(`127.0.0.1:${port}`, ServerCredentials.createInsecure(), (error, taken) =>
+    server.bindAsync(`127.0.0.1:${port}`, serverCredentials, (error, taken) =>
       error ? reject(error) : resolve(taken),
     );
   });
@@ -40,6 +46,7 @@ describe("FleetSession", function () {
   function open(port: number, options: Partial<FleetSessionOptions> = {}): FleetSession {
     const session = new FleetSession({
       coordinator: `127.0.0.1:${port}`,
+      transport: PLAINTEXT,
       register: {
         protocolVersion: 1,
         softwareVersion: "test",
@@ -142,6 +149,87 @@ describe("FleetSession", function () {
     const error = await new Promise<FleetError>((resolve) => open(port, { onLost: resolve }));
     assert.equal(error.code, "VERSION_MISMATCH");
     assert.match(error.message, /version 9/);
+  });
+
+  describe("gives up and names the coordinator when", () => {
+    const refused = async (
+      theirs: Transport,
+      own: Transport,
+      code: string,
+      message: RegExp,
+    ): Promise<void> => {
+      const { port, close } = await openCoordinator(0, welcome, theirs);
+      closing.push(close);
+      const error = await new Promise<FleetError>((resolve) =>
+        open(port, { transport: own, connectTimeoutMs: 300, onLost: resolve }),
+      );
+      assert.equal(error.code, code, error.message);
+      assert.ok(error.message.includes(`127.0.0.1:${port}`), error.message);
+      assert.match(error.message, message);
+    };
+
+    it("its own certificate is not accepted there", () =>
+      refused(
+        testTransport("member"),
+        testTransport("stranger", { ca: "both-cas" }),
+        "TLS_REFUSED",
+        /did not accept the certificate/,
+      ));
+    it("it does not accept the coordinator's certificate", () =>
+      refused(
+        testTransport("member"),
+        testTransport("stranger", { ca: "stranger-ca" }),
+        "TLS_REFUSED",
+        /certificate that is not accepted here \(.*certificate/,
+      ));
+    it("that certificate has expired", () =>
+      refused(testTransport("expired"), testTransport("member"), "TLS_REFUSED", /has expired/));
+    it("that certificate has another name", () =>
+      refused(testTransport("named"), testTransport("member"), "TLS_REFUSED", /127\.0\.0\.1/));
+    it("only the coordinator has TLS", () =>
+      refused(
+        testTransport("member"),
+        PLAINTEXT,
+        "COORDINATOR_UNREACHABLE",
+        /if it has TLS, give --tls-cert/,
+      ));
+    it("only the worker has TLS", () =>
+      refused(PLAINTEXT, testTransport("member"), "TLS_REFUSED", /in plain text, without TLS/));
+  });
+
+  it("goes by the name that it is told to expect in a certificate", async () => {
+    const { port, close } = await openCoordinator(0, welcome, testTransport("named"));
+    closing.push(close);
+    const transport = testTransport("member", { serverName: "fleet.internal" });
+    const session = open(port, { transport });
+    await session.close();
+  });
+
+  it("waits for a coordinator that accepted it once and then refuses its certificate", async () => {
+    const sessions = new EventEmitter();
+    const onSession = (call: Call): void => {
+      welcome(call);
+      call.on("data", ({ message }: WorkerMessage) => {
+        if (message?.$case === "heartbeat") sessions.emit("joined");
+      });
+    };
+    const member = testTransport("member");
+    const first = await openCoordinator(0, onSession, member);
+    const joined = once(sessions, "joined");
+    const warnings = new EventEmitter();
+    const log = openLog({ level: "silent", process: "test" });
+    log.warn = (fields: object) => warnings.emit((fields as { code: string }).code);
+    open(first.port, { transport: member, log });
+    await joined;
+
+    const refused = once(warnings, "TLS_REFUSED");
+    first.close();
+    const stranger = await openCoordinator(first.port, onSession, testTransport("stranger"));
+    await refused;
+    const rejoined = once(sessions, "joined");
+    stranger.close();
+    closing.push((await openCoordinator(first.port, onSession, member)).close);
+    await rejoined;
   });
 
   it("gives up when nobody answers in time", async () => {
