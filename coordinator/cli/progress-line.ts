@@ -38,7 +38,7 @@ export function formatBar(view: ExperimentView, progress: ProgressView, columns:
 
 /** The most important figures first. */
 function figures(progress: ProgressView): string[] {
-  const { top1, top5, skippedImages } = progress;
+  const { top1, top5, skippedImages, allReduceSeconds, allReduceHidden } = progress;
   return [
     `epoch ${progress.epoch.toFixed(2)}/${progress.epochsTotal}`,
     `step ${progress.step}/${progress.stepsTotal}`,
@@ -48,6 +48,13 @@ function figures(progress: ProgressView): string[] {
     `${formatFigure(progress.imagesPerSecond)} images/s`,
     `lr ${formatFigure(progress.lr)}`,
     ...(top5 === undefined ? [] : [`top-5 ${top5.toFixed(2)} %`]),
+    ...formatAllReduce(allReduceSeconds, allReduceHidden),
     ...(skippedImages === 0 ? [] : [`${formatCount(skippedImages)} images skipped`]),
   ];
+}
+
+/** Time of a step's all-reduces, and how much of it the rest of the step has covered. */
+function formatAllReduce(seconds: number | undefined, hidden: number | undefined): string[] {
+  if (seconds === undefined || hidden === undefined) return [];
+  return [`all-reduce ${Number(seconds.toPrecision(2))} s, ${Math.round(100 * hidden)} % hidden`];
 }

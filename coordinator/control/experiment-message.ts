@@ -80,6 +80,8 @@ function toWireProgress({ id, generation }: Experiment, progress: StageProgress)
     top1: progress.top1,
     top5: progress.top5,
     checkpointStep: progress.checkpointStep,
+    allReduceSeconds: progress.allReduceSeconds,
+    allReduceHidden: progress.allReduceHidden,
   };
 }
 

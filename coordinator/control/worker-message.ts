@@ -53,6 +53,8 @@ const progressSchema = z.object({
   top5: finite.optional(),
   skippedImages: count,
   checkpointStep: count.optional(),
+  allReduceSeconds: z.number().nonnegative().optional(),
+  allReduceHidden: z.number().min(0).max(1).optional(),
 });
 
 const failureSchema = z.object({
@@ -173,13 +175,19 @@ function parseRunning(running: WireRunning): Running {
 }
 
 function parseProgress(progress: Progress): StageProgress {
-  const { top1, top5, checkpointStep, ...rest } = check(progressSchema, progress, "progress");
+  const { top1, top5, checkpointStep, allReduceSeconds, allReduceHidden, ...rest } = check(
+    progressSchema,
+    progress,
+    "progress",
+  );
   return {
     ...rest,
     stage: fromWireStage(progress.stage),
     ...(top1 === undefined ? {} : { top1 }),
     ...(top5 === undefined ? {} : { top5 }),
     ...(checkpointStep === undefined ? {} : { checkpointStep }),
+    ...(allReduceSeconds === undefined ? {} : { allReduceSeconds }),
+    ...(allReduceHidden === undefined ? {} : { allReduceHidden }),
   };
 }
 

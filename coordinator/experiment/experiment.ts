@@ -55,6 +55,8 @@ export interface StageProgress {
   readonly top5?: number;
   readonly skippedImages: number;
   readonly checkpointStep?: number;
+  readonly allReduceSeconds?: number;
+  readonly allReduceHidden?: number;
 }
 
 /** Why a gang broke up, as one of its members tells it, or as the coordinator saw it. */

@@ -87,6 +87,8 @@ const PROGRESS_GAUGES: Readonly<Record<string, [help: string, keyof StageProgres
   simclr_stage_top5_percent: ["Latest top-5 accuracy on the validation set.", "top5"],
   simclr_stage_skipped_images: ["Images that rank 0 could not read.", "skippedImages"],
   simclr_stage_checkpoint_step: ["Newest step in a durable checkpoint.", "checkpointStep"],
+  simclr_stage_allreduce_seconds: ["Time of a step's all-reduces.", "allReduceSeconds"],
+  simclr_stage_allreduce_hidden_ratio: ["Share of it not waited for.", "allReduceHidden"],
 };
 
 function addProgress(registry: Registry, { scheduler }: MetricsSource): void {

@@ -275,7 +275,15 @@ export interface Progress {
   /** Images that rank 0 could not read and replaced; each worker's metrics have its own. */
   skippedImages: number;
   /** Newest step that a durable checkpoint holds. */
-  checkpointStep?: number | undefined;
+  checkpointStep?:
+    | number
+    | undefined;
+  /**
+   * Time of a step during which gradients were being all-reduced, and the share of it, 0 to 1, for
+   * which the engine did not have to wait; running means. Absent with one worker.
+   */
+  allReduceSeconds?: number | undefined;
+  allReduceHidden?: number | undefined;
 }
 
 /** Sent by every rank when its stage has come to its end. */
@@ -1127,6 +1135,8 @@ function createBaseProgress(): Progress {
     top5: undefined,
     skippedImages: 0,
     checkpointStep: undefined,
+    allReduceSeconds: undefined,
+    allReduceHidden: undefined,
   };
 }
 
@@ -1176,6 +1186,12 @@ export const Progress: MessageFns<Progress> = {
     }
     if (message.checkpointStep !== undefined) {
       writer.uint32(120).uint64(message.checkpointStep);
+    }
+    if (message.allReduceSeconds !== undefined) {
+      writer.uint32(129).double(message.allReduceSeconds);
+    }
+    if (message.allReduceHidden !== undefined) {
+      writer.uint32(137).double(message.allReduceHidden);
     }
     return writer;
   },
@@ -1313,6 +1329,22 @@ export const Progress: MessageFns<Progress> = {
             message.checkpointStep = longToNumber(reader.uint64());
             continue;
           }
+          case 16: {
+            if (tag !== 129) {
+              break;
+            }
+
+            message.allReduceSeconds = reader.double();
+            continue;
+          }
+          case 17: {
+            if (tag !== 137) {
+              break;
+            }
+
+            message.allReduceHidden = reader.double();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1370,6 +1402,16 @@ export const Progress: MessageFns<Progress> = {
         : isSet(object.checkpoint_step)
         ? globalThis.Number(object.checkpoint_step)
         : undefined,
+      allReduceSeconds: isSet(object.allReduceSeconds)
+        ? globalThis.Number(object.allReduceSeconds)
+        : isSet(object.all_reduce_seconds)
+        ? globalThis.Number(object.all_reduce_seconds)
+        : undefined,
+      allReduceHidden: isSet(object.allReduceHidden)
+        ? globalThis.Number(object.allReduceHidden)
+        : isSet(object.all_reduce_hidden)
+        ? globalThis.Number(object.all_reduce_hidden)
+        : undefined,
     };
   },
 
@@ -1420,6 +1462,12 @@ export const Progress: MessageFns<Progress> = {
     if (message.checkpointStep !== undefined) {
       obj.checkpointStep = Math.round(message.checkpointStep);
     }
+    if (message.allReduceSeconds !== undefined) {
+      obj.allReduceSeconds = floatToJson(message.allReduceSeconds);
+    }
+    if (message.allReduceHidden !== undefined) {
+      obj.allReduceHidden = floatToJson(message.allReduceHidden);
+    }
     return obj;
   },
 
@@ -1443,6 +1491,8 @@ export const Progress: MessageFns<Progress> = {
     message.top5 = object.top5 ?? undefined;
     message.skippedImages = object.skippedImages ?? 0;
     message.checkpointStep = object.checkpointStep ?? undefined;
+    message.allReduceSeconds = object.allReduceSeconds ?? undefined;
+    message.allReduceHidden = object.allReduceHidden ?? undefined;
     return message;
   },
 };

@@ -22,7 +22,8 @@ describe("bench:step", function () {
     const options = ["--size", "16", "--world", "2", "--steps", "2", "--json"];
     const { code, stdout, stderr } = await bench(...options).exited();
     assert.equal(code, 0, stderr);
-    const { step_s, images_per_s, peak_rss_mb, loss, phases, ...task } = JSON.parse(stdout);
+    const { step_s, images_per_s, peak_rss_mb, loss, phases, ...rest } = JSON.parse(stdout);
+    const { all_reduce_s, all_reduce_hidden, ...task } = rest;
     assert.deepEqual(task, {
       engine: "tfjs:wasm",
       device: "CPU, 1 thread",
@@ -40,6 +41,7 @@ describe("bench:step", function () {
     for (const value of [step_s, images_per_s, peak_rss_mb, loss]) assert.ok(value > 0, stdout);
     assert.ok(Math.abs(images_per_s * step_s - 4) < 0.01, stdout);
     assert.deepEqual(Object.keys(phases), [...PHASES]);
+    assert.ok(all_reduce_s > 0 && all_reduce_hidden >= 0 && all_reduce_hidden <= 1, stdout);
   });
 
   it("compares with a peer, run after run", async () => {
@@ -63,6 +65,16 @@ describe("bench:step", function () {
     } finally {
       await remove();
     }
+  });
+
+  it("compares the step of two ranks with that of one", async () => {
+    const run = bench("--size", "16", "--world", "2", "--steps", "1", "--rounds", "1", "--scaling");
+    const { code, stdout, stderr } = await run.exited();
+    assert.equal(code, 0, stderr);
+    assert.match(stderr, /^round 1 of 1: ours [\d.]+ images\/s, scaling ours [\d.]+\n$/);
+    assert.match(stdout, /^ours, 1 rank +[\d.]+ +[\d.]+ s/m);
+    assert.match(stdout, /^scaling +ours [\d.]+: step of 2 ranks \/ of 1$/m);
+    assert.match(stdout, /^all-reduce +[\d.]+ s, [\d.]+ % hidden$/m);
   });
 
   it("names the rank that died, and leaves none", async () => {
@@ -93,6 +105,8 @@ describe("bench:step", function () {
     [["--size", "16", "--profile"], /tfjs:wasm does not measure its operations/],
     [["--peer", MAIN, "--profile"], /not together with --peer/],
     [["--peer", MAIN, "--sync-bn"], /--sync-bn is unfair/],
+    [["--scaling"], /--scaling compares --world 2 or more with 1/],
+    [["--scaling", "--world", "2", "--profile"], /not together with --scaling/],
   ] as const) {
     it(`refuses ${options.join(" ").replace(MAIN, "FILE")}`, async () => {
       const { code, stdout, stderr } = await bench(...options).exited();

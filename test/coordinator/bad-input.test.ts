@@ -78,6 +78,7 @@ describe("bad message", function () {
     const fenced = { experimentId, generation, stage: STAGES.pretrain, rank: 0 };
     worker.progress(2, { loss: Number.NaN });
     worker.progress(3, { lr: Number.POSITIVE_INFINITY });
+    worker.progress(3, { allReduceHidden: 1.5 });
     worker.say("result", { ...fenced, generation: 0, resultJson: "{}" });
     worker.say("stopped", {
       ...fenced,

@@ -136,6 +136,8 @@ export class FakeWorker {
       top5: undefined,
       skippedImages: 0,
       checkpointStep: undefined,
+      allReduceSeconds: undefined,
+      allReduceHidden: undefined,
       ...more,
     });
   }

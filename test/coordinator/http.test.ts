@@ -33,7 +33,8 @@ describe("metrics", function () {
     const id = await rig().submit({ pretrain: 2, linear: 1 });
     await rig().submit({ pretrain: 9, linear: 1 });
     await Promise.all(gang.map((worker) => worker.accept()));
-    gang[0]?.progress(12, { epoch: 1.5, loss: 3.25, lr: 0.125, imagesPerSecond: 640, top1: 50.5 });
+    const figures = { epoch: 1.5, loss: 3.25, lr: 0.125, imagesPerSecond: 640, top1: 50.5 };
+    gang[0]?.progress(12, { ...figures, allReduceSeconds: 0.5, allReduceHidden: 0.75 });
     await rig().untilState(id, "running");
     const parked = 'simclr_queue_jobs{state="delayed"}';
     await until("both to be handed over", async () => (await samples()).get(parked) === 2);
@@ -55,6 +56,8 @@ describe("metrics", function () {
       [`simclr_stage_step${ofStage}`]: 12,
       [`simclr_stage_steps${ofStage}`]: 100,
       [`simclr_stage_top1_percent${ofStage}`]: 50.5,
+      [`simclr_stage_allreduce_seconds${ofStage}`]: 0.5,
+      [`simclr_stage_allreduce_hidden_ratio${ofStage}`]: 0.75,
       [`simclr_experiment_restarts_total{experiment="${id}"}`]: 0,
       [`simclr_build_info{${build}}`]: 1,
     };

@@ -36,6 +36,8 @@ const progress: ProgressView = {
   top5: 90,
   skippedImages: 12_345,
   checkpointStep: undefined,
+  allReduceSeconds: undefined,
+  allReduceHidden: undefined,
 };
 
 describe("progress bar", () => {
@@ -78,6 +80,15 @@ describe("log line", () => {
       formatProgress(view, { ...pretrain, top1: undefined, top5: undefined, skippedImages: 0 }),
       "demo-1 linear epoch 2.50/10  step 50/200  loss 1.235  ETA 1h02m  1235 images/s  lr 1.000e-4",
     );
+  });
+
+  it("says how much of a gang's all-reduce was hidden", () => {
+    const line = formatProgress(view, {
+      ...progress,
+      allReduceSeconds: 0.4123,
+      allReduceHidden: 0.834,
+    });
+    assert.match(line, / {2}all-reduce 0\.41 s, 83 % hidden {2}12,345 images skipped$/);
   });
 
   it("gives a state its reason", () => {

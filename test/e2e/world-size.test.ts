@@ -41,6 +41,11 @@ describe("the same recipe on 1 worker x 8 and on 4 workers x 2", function () {
       assert.ok(error < 1e-4, `step ${k + 1}: loss ${loss} alone, ${other} in the gang`);
     }
     assert.notEqual(lossesAlone[0]?.loss, lossesAlone[7]?.loss, "training moves the loss");
+    for (const { step, all_reduce_s: seconds, all_reduce_hidden: hidden } of lossesGang) {
+      assert.ok(seconds! > 0, `step ${step}: all-reduces took ${seconds} s`);
+      assert.ok(hidden! >= 0 && hidden! <= 1, `step ${step}: ${hidden} of them is hidden`);
+    }
+    assert.ok(lossesAlone.every((row) => row.all_reduce_s === undefined));
 
     const weights = readWeights(suite.cluster, gang, "pretrain");
     for (const [name, expected] of readWeights(suite.cluster, alone, "pretrain")) {

@@ -223,6 +223,8 @@ export interface ScalarRow {
   readonly step: number;
   readonly loss?: number;
   readonly lr?: number;
+  readonly all_reduce_s?: number;
+  readonly all_reduce_hidden?: number;
 }
 
 /** The training lines of a stage's scalars.jsonl. */

@@ -11,25 +11,35 @@ import type {
   BatchNormOptions,
   BatchNormSaved,
   BatchNormTrained,
+  BatchNormTrainOptions,
   BatchReducer,
   ContrastiveOptions,
   ContrastiveRows,
   Engine,
   FrozenNorm,
   Geometry,
-  Moments,
+  NormInput,
   PoolSaved,
   Tensor,
   UpdateOptions,
 } from "../../worker/engine/engine.ts";
+import { gradientsOf, joined, trainedOf } from "../../worker/engine/joined-norms.ts";
 import { ScopeTracker } from "../../worker/engine/scope-tracker.ts";
+import {
+  type Affine,
+  combine,
+  copyOf,
+  type NormState,
+  normalised,
+  normGradients,
+  statisticsOf,
+} from "./reference-batch-norm.ts";
 import {
   channelIndex,
   channelSums,
   forEachPoolInput,
   forEachProduct,
   logSumExp,
-  momentsOf,
   outputShape,
   pooledShape,
   product,
@@ -38,16 +48,6 @@ import {
   transposed,
   Values,
 } from "./reference-kernels.ts";
-
-interface BatchNormState extends BatchNormSaved {
-  readonly xHat: Values;
-  readonly y: Values;
-  readonly weight: Values;
-  readonly deviation_C: Float64Array;
-  /** Values per channel that the statistics were taken over. */
-  readonly count: number;
-  readonly options: BatchNormOptions;
-}
 
 export class ReferenceEngine implements Engine {
   readonly name = "reference";
@@ -151,87 +151,59 @@ export class ReferenceEngine implements Engine {
   }
 
   batchNormTrain(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    options: BatchNormOptions,
+    input: NormInput,
+    options: BatchNormTrainOptions,
     reducer?: BatchReducer,
   ): BatchNormTrained {
-    const input = this.#read(x).data;
-    const channel = channelIndex(x.shape);
-    const { mean_C, variance_C } = momentsOf(x.shape, input);
-    const local: Moments = {
-      mean: Float32Array.from(mean_C),
-      variance: Float32Array.from(variance_C),
-      count: input.length / mean_C.length,
-    };
-    const moments = reducer?.moments(local) ?? local;
-    if (reducer) {
-      mean_C.set(moments.mean);
-      variance_C.set(moments.variance);
-    }
-    const deviation_C = variance_C.map((v) => Math.sqrt(v + options.eps));
-    const xHat = this.#make(
-      x.shape,
-      input.map((v, k) => (v - mean_C[channel(k)]!) / deviation_C[channel(k)]!),
-    );
-    const y = this.#affine(xHat, this.#read(weight), this.#read(bias), options);
-    // Copies, so that the caller may free what it passed in and what it got.
-    const saved: BatchNormState = {
-      tensors: [xHat],
-      xHat,
-      y: new Values(y.shape, y.data.slice()),
-      weight: new Values(weight.shape, this.#read(weight).data.slice()),
-      deviation_C,
-      count: moments.count,
+    const given = joined(input, options.shortcut).map(({ x, ...affine }) => ({
+      x: this.#read(x),
+      ...this.#readAffine(affine),
+    }));
+    const xs = given.map(({ x }) => x);
+    const statistics = statisticsOf(xs, options.eps, reducer);
+    const inputs = given.map(({ x, weight, bias }, k) => {
+      const xHat = this.#make(x.shape, normalised(x, statistics[k]!));
+      return { xHat, weight, bias, deviation_C: statistics[k]!.deviation_C };
+    });
+    const residual = options.residual && this.#read(options.residual);
+    const y = this.#make(input.x.shape, combine(inputs, { relu: options.relu, residual }));
+    const moments = statistics.map((each) => each.moments);
+    const saved: NormState = {
+      tensors: inputs.map(({ xHat }) => xHat),
+      inputs: inputs.map(({ weight, ...rest }) => ({ ...rest, weight: copyOf(weight) })),
+      y: copyOf(y),
+      count: moments[0]!.count,
       options,
     };
-    return { y, saved, moments };
+    return { y, saved, ...trainedOf(moments) };
   }
 
   batchNormBackward(dy: Tensor, saved: BatchNormSaved, reducer?: BatchReducer): BatchNormGradients {
-    const { xHat, y, weight, deviation_C, count, options } = saved as BatchNormState;
-    this.#read(xHat);
-    const channel = channelIndex(dy.shape);
-    const channels = dy.shape[1]!;
-    const incoming = this.#tensors
-      .open(dy)
-      .data.map((d, k) => (options.relu && y.data[k]! <= 0 ? 0 : d));
-    const dBias = channelSums(dy.shape, (k) => incoming[k]!);
-    const dWeight = channelSums(dy.shape, (k) => incoming[k]! * xHat.data[k]!);
-    let [sumDy_C, sumDyXHat_C] = [dBias, dWeight];
-    if (reducer) {
-      const sums = Float32Array.from([...dBias, ...dWeight]);
-      reducer.sums(sums);
-      sumDy_C = Float64Array.from(sums.subarray(0, channels));
-      sumDyXHat_C = Float64Array.from(sums.subarray(channels));
-    }
-    const dx = incoming.map((d, k) => {
-      const c = channel(k);
-      const centred = d - sumDy_C[c]! / count - (xHat.data[k]! * sumDyXHat_C[c]!) / count;
-      return (weight.data[c]! / deviation_C[c]!) * centred;
-    });
-    return {
+    const state = saved as NormState;
+    for (const tensor of state.tensors) this.#read(tensor);
+    const { gradients, incoming } = normGradients(this.#read(dy), state, reducer);
+    const channels = [dy.shape[1]!];
+    const made = gradients.map(({ dx, dWeight, dBias }) => ({
       dx: this.#make(dy.shape, dx),
-      dWeight: this.#make([channels], dWeight),
-      dBias: this.#make([channels], dBias),
-      ...(options.residual && { dResidual: this.#make(dy.shape, incoming) }),
-    };
+      dWeight: this.#make(channels, dWeight),
+      dBias: this.#make(channels, dBias),
+    }));
+    return gradientsOf(made, state.options.residual && this.#make(dy.shape, incoming));
   }
 
   convolutionInference(
     images: Tensor,
     filter: Tensor,
     geometry: Geometry,
-    { weight, bias, mean, variance }: FrozenNorm,
-    options: BatchNormOptions,
+    { mean, variance, ...affine }: FrozenNorm,
+    { eps, relu, residual }: BatchNormOptions,
   ): Tensor {
     const x = this.#read(this.convolution(images, filter, geometry));
-    const channel = channelIndex(x.shape);
-    const mean_C = this.#read(mean).data;
-    const deviation_C = this.#read(variance).data.map((v) => Math.sqrt(v + options.eps));
-    const xHat = x.data.map((v, k) => (v - mean_C[channel(k)]!) / deviation_C[channel(k)]!);
-    return this.#affine(new Values(x.shape, xHat), this.#read(weight), this.#read(bias), options);
+    const deviation_C = this.#read(variance).data.map((v) => Math.sqrt(v + eps));
+    const values = normalised(x, { mean_C: this.#read(mean).data, deviation_C });
+    const input = { xHat: new Values(x.shape, values), ...this.#readAffine(affine) };
+    const added = residual && this.#read(residual);
+    return this.#make(x.shape, combine([input], { relu, residual: added }));
   }
 
   maxPool(x: Tensor): { readonly y: Tensor; readonly saved: PoolSaved } {
@@ -382,15 +354,8 @@ export class ReferenceEngine implements Engine {
     return this.#tensors.open(tensor);
   }
 
-  #affine(xHat: Values, weight: Values, bias: Values, options: BatchNormOptions): Values {
-    const channel = channelIndex(xHat.shape);
-    const residual = options.residual && this.#read(options.residual).data;
-    const y = xHat.data.map((v, k) => {
-      const c = channel(k);
-      const value = v * weight.data[c]! + bias.data[c]! + (residual?.[k] ?? 0);
-      return options.relu ? Math.max(0, value) : value;
-    });
-    return this.#make(xHat.shape, y);
+  #readAffine({ weight, bias }: Omit<NormInput, "x">): Affine {
+    return { weight: this.#read(weight), bias: this.#read(bias) };
   }
 
   #multiply(a: Values, b: Values): Values {

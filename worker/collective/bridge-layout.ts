@@ -4,10 +4,12 @@
  *
  *     word 0               OPEN or ENDED
  *     words 1 - SLOTS      one per operation under way: IDLE, PENDING, DONE or FAILED
+ *     the last 64 bits     nanoseconds during which an all-reduce was under way
  *
  * The engine thread takes an idle slot, marks it pending, posts a request that names it and sleeps
  * on the word. The main thread posts the error first, if there is one, then sets the word and wakes
- * the sleeper. Only the engine thread makes a slot idle again.
+ * the sleeper. Only the engine thread makes a slot idle again. The time is set before the slot, so
+ * whoever has waited for an all-reduce finds it counted.
  */
 
 import type { MessagePort } from "node:worker_threads";
@@ -27,6 +29,11 @@ export const IDLE = 0;
 export const PENDING = 1;
 export const DONE = 2;
 export const FAILED = 3;
+
+const WORD_BYTES = Int32Array.BYTES_PER_ELEMENT;
+const TIME_BYTES = BigInt64Array.BYTES_PER_ELEMENT;
+/** 64-bit words have addresses that are multiples of their size. */
+const TIME_AT = Math.ceil((SLOT_END * WORD_BYTES) / TIME_BYTES) * TIME_BYTES;
 
 /** The engine thread's end of a group. Send it with `[link.port]` as the transfer list. */
 export interface GroupLink {
@@ -56,5 +63,13 @@ export interface BridgeFailure {
 }
 
 export function newControl(): SharedArrayBuffer {
-  return new SharedArrayBuffer(SLOT_END * Int32Array.BYTES_PER_ELEMENT);
+  return new SharedArrayBuffer(TIME_AT + TIME_BYTES);
+}
+
+export function storeAllReduceSeconds(control: SharedArrayBuffer, seconds: number): void {
+  Atomics.store(new BigInt64Array(control, TIME_AT), 0, BigInt(Math.round(seconds * 1e9)));
+}
+
+export function loadAllReduceSeconds(control: SharedArrayBuffer): number {
+  return Number(Atomics.load(new BigInt64Array(control, TIME_AT), 0)) / 1e9;
 }

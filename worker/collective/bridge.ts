@@ -15,11 +15,13 @@ import {
   FIRST_SLOT,
   type GroupLink,
   IDLE,
+  loadAllReduceSeconds,
   newControl,
   OPEN,
   PENDING,
   SLOT_END,
   STATE_WORD,
+  storeAllReduceSeconds,
 } from "./bridge-layout.ts";
 import type { PeerGroup } from "./peer-group.ts";
 import type { ProcessGroup, SharedFloats, Work } from "./process-group.ts";
@@ -50,7 +52,10 @@ export function bridgeGroup(group: PeerGroup): GroupBridge {
 
   port.on("message", (request: BridgeRequest) => {
     run(group, request).then(
-      () => settle(words, request.slot, DONE),
+      () => {
+        storeAllReduceSeconds(control, group.stats().allReduceSeconds);
+        settle(words, request.slot, DONE);
+      },
       (error) => {
         end(FleetError.from(error));
         settle(words, request.slot, FAILED);
@@ -102,6 +107,7 @@ class BridgedGroup implements ProcessGroup {
   readonly rank: number;
   readonly worldSize: number;
   readonly #port: GroupLink["port"];
+  readonly #control: GroupLink["control"];
   readonly #words: Int32Array;
   readonly #silenceMs: number;
   #lastSlot = FIRST_SLOT;
@@ -113,10 +119,15 @@ class BridgedGroup implements ProcessGroup {
     this.rank = link.rank;
     this.worldSize = link.worldSize;
     this.#port = link.port;
+    this.#control = link.control;
     this.#words = new Int32Array(link.control);
     this.#silenceMs = link.silenceMs;
     // A port without a listener would not keep the thread alive; be sure of it.
     this.#port.unref();
+  }
+
+  get allReduceSeconds(): number {
+    return loadAllReduceSeconds(this.#control);
   }
 
   allReduce(buffer: SharedFloats): Work {

@@ -20,6 +20,11 @@ export type SharedFloats = Float32Array<SharedArrayBuffer>;
 export interface ProcessGroup {
   readonly rank: number;
   readonly worldSize: number;
+  /**
+   * Seconds since the group formed during which at least one all-reduce was under way. It grows
+   * when the last of those under way has completed.
+   */
+  readonly allReduceSeconds: number;
 
   /**
    * Starts to replace `buffer` by its sum over all ranks. The caller must not touch `buffer` until
@@ -38,6 +43,7 @@ export interface ProcessGroup {
 export const soloGroup: ProcessGroup = {
   rank: 0,
   worldSize: 1,
+  allReduceSeconds: 0,
   allReduce: () => ({ wait: () => {} }),
   allGather: (own) => own.slice(),
   broadcast: () => {},

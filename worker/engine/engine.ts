@@ -49,11 +49,16 @@ export interface Moments {
 
 /**
  * Makes batch normalisation see the batch of the whole gang. Both calls block until every rank has
- * contributed, and give every rank the same bits.
+ * contributed, and give every rank the same bits. An engine makes one call of each for a norm and
+ * its backward, with a shortcut's norm or without.
  */
 export interface BatchReducer {
+  /** The channels are those of the norm, then those of the shortcut's. */
   moments(local: Moments): Moments;
-  /** Replaces `sums` by its sum over all ranks. */
+  /**
+   * Replaces `sums` by its sum over all ranks: per channel of dy, then of dy xHat of the norm, then
+   * of dy xHat of the shortcut's.
+   */
   sums(sums: Float32Array): void;
 }
 
@@ -73,6 +78,21 @@ export interface BatchNormOptions {
   readonly residual?: Tensor;
 }
 
+/** What a norm in training is applied to: x [N,C,H,W] or [N,C]; weight, bias [C]. */
+export interface NormInput {
+  readonly x: Tensor;
+  readonly weight: Tensor;
+  readonly bias: Tensor;
+}
+
+export interface BatchNormTrainOptions extends BatchNormOptions {
+  /**
+   * A second input, of the first one's shape, which gets a norm of its own and is then added as a
+   * residual is. So a gang exchanges the statistics of both at once.
+   */
+  readonly shortcut?: NormInput;
+}
+
 /**
  * What a training batch-norm keeps for its backward. Opaque; freed with the scope or by
  * {@link Engine.release}.
@@ -86,15 +106,22 @@ export interface BatchNormTrained {
   readonly saved: BatchNormSaved;
   /** Statistics that were used: of the gang where a reducer was given, else of this worker. */
   readonly moments: Moments;
+  /** Present when there was a shortcut. */
+  readonly shortcutMoments?: Moments;
 }
 
-export interface BatchNormGradients {
+export interface NormGradients {
   readonly dx: Tensor;
   /** Sums over this worker's values only; the gradient all-reduce adds the other workers'. */
   readonly dWeight: Tensor;
   readonly dBias: Tensor;
+}
+
+export interface BatchNormGradients extends NormGradients {
   /** Present when the forward had a residual. */
   readonly dResidual?: Tensor;
+  /** Present when the forward had a shortcut. */
+  readonly shortcut?: NormGradients;
 }
 
 export interface PoolSaved {
@@ -188,14 +215,11 @@ export interface Engine {
   ): Tensor;
 
   /**
-   * Batch norm with the statistics of the batch, x [N,C,H,W] or [N,C]; weight, bias [C].
-   * The running statistics are the caller's affair.
+   * Batch norm with the statistics of the batch. The running statistics are the caller's affair.
    */
   batchNormTrain(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    options: BatchNormOptions,
+    input: NormInput,
+    options: BatchNormTrainOptions,
     reducer?: BatchReducer,
   ): BatchNormTrained;
   batchNormBackward(dy: Tensor, saved: BatchNormSaved, reducer?: BatchReducer): BatchNormGradients;

@@ -51,6 +51,27 @@ export function matrixShape({ shape }: Tensor): readonly [rows: number, columns:
   return shape as [number, number];
 }
 
+/** Shape of a contrastive gradient [R,D]: similarities [R,G], z_GD [G,D], a log-sum-exp each. */
+export function contrastiveShape(
+  similarities: Tensor,
+  z_GD: Tensor,
+  logSumExp_G: Float32Array,
+): number[] {
+  const [rows, rowsGlobal] = matrixShape(similarities);
+  const [, width] = matrixShape(z_GD);
+  assert.equal(logSumExp_G.length, rowsGlobal, "one log-sum-exp for each row of the gang");
+  assertShape(z_GD.shape, [rowsGlobal, width]);
+  return [rows, width];
+}
+
+/** One class for each row of logits [N,K]. */
+export function assertLabels(labels: Int32Array, logits: Tensor): void {
+  const [rows, classes] = matrixShape(logits);
+  assert.equal(labels.length, rows, "one label for each row");
+  const isClass = (label: number): boolean => label >= 0 && label < classes;
+  assert.ok(labels.every(isClass), `labels lie in [0, ${classes})`);
+}
+
 export function assertShape(shape: readonly number[], expected: readonly number[]): void {
   assert.ok(
     shape.length === expected.length && shape.every((axis, k) => axis === expected[k]),

@@ -46,6 +46,7 @@ function replayingGroup(
   return {
     rank,
     worldSize,
+    allReduceSeconds: 0,
     allGather(own) {
       const result = known[calls++];
       if (result) return result.slice();

@@ -38,7 +38,8 @@ export function uninformedLoss(rowsGlobal: number): number {
 
 /**
  * Makes two all-gathers: of the normalised rows, and of their log-sum-exps with the sum of the
- * losses.
+ * losses. The first waits for the last norm, the second for the first, and backward for the second:
+ * none of them can travel with another.
  *
  * @param z_RD this worker's embeddings, not normalised; as many rows on every rank
  * @throws {FleetError} GENERATION_ABORTED

@@ -14,6 +14,8 @@ import type {
   BatchReducer,
   Engine,
   Moments,
+  NormGradients,
+  NormInput,
   Tensor,
 } from "../engine/engine.ts";
 
@@ -43,10 +45,13 @@ export interface BackwardPass {
   deliver(name: string, gradient: Tensor): void;
 }
 
-export interface LayerTape {
+export interface LayerInput {
   readonly layer: NormedLayer;
   /** Borrowed: freed by whoever made it. */
   readonly input: Tensor;
+}
+
+export interface LayerTape extends LayerInput {
   readonly saved: BatchNormSaved;
 }
 
@@ -73,26 +78,42 @@ export function linearNormLayer(linear: string, norm: string): NormedLayer {
   };
 }
 
+/**
+ * A layer, to whose output the residual or the shortcut, another layer's output, is added before it
+ * is rectified. The tape is of both layers.
+ */
 export function forwardLayer(
   pass: ForwardPass,
   layer: NormedLayer,
   input: Tensor,
-  options: { readonly relu: boolean; readonly residual?: Tensor },
+  options: {
+    readonly relu: boolean;
+    readonly residual?: Tensor;
+    readonly shortcut?: LayerInput;
+  },
 ): { readonly y: Tensor; readonly tape: LayerTape } {
   const { engine, eps, reducer } = pass;
-  const raw = layer.apply(engine, input, pass.weightOf(layer.weight));
-  const weight = pass.weightOf(`${layer.norm}.weight`);
-  const bias = pass.weightOf(`${layer.norm}.bias`);
-  const { y, saved, moments } = engine.batchNormTrain(
-    raw,
-    weight,
-    bias,
-    { eps, ...options },
+  const { shortcut, ...rest } = options;
+  const own = normInput(pass, { layer, input });
+  const added = shortcut && normInput(pass, shortcut);
+  const { y, saved, moments, shortcutMoments } = engine.batchNormTrain(
+    own,
+    { eps, ...rest, ...(added && { shortcut: added }) },
     reducer,
   );
-  engine.release(raw);
+  engine.release(own.x, ...(added ? [added.x] : []));
   pass.keepMoments(layer.norm, moments);
+  if (shortcut) pass.keepMoments(shortcut.layer.norm, shortcutMoments!);
   return { y, tape: { layer, input, saved } };
+}
+
+/** What the layer's weight makes of its input, which the norm is to be applied to. */
+function normInput(pass: ForwardPass, { layer, input }: LayerInput): NormInput {
+  return {
+    x: layer.apply(pass.engine, input, pass.weightOf(layer.weight)),
+    weight: pass.weightOf(`${layer.norm}.weight`),
+    bias: pass.weightOf(`${layer.norm}.bias`),
+  };
 }
 
 /** First half of a layer's backward; uses the tape up. The second is {@link backwardWeights}. */
@@ -105,8 +126,8 @@ export function backwardNorm(pass: BackwardPass, tape: LayerTape, dy: Tensor): B
 /** Delivers the layer's own gradients: norm bias, norm weight, weight. */
 export function backwardWeights(
   pass: BackwardPass,
-  { layer, input }: LayerTape,
-  { dx, dWeight, dBias }: BatchNormGradients,
+  { layer, input }: LayerInput,
+  { dx, dWeight, dBias }: NormGradients,
 ): void {
   pass.deliver(`${layer.norm}.bias`, dBias);
   pass.deliver(`${layer.norm}.weight`, dWeight);
@@ -117,8 +138,8 @@ export function backwardWeights(
 /** Gradient with respect to the layer's input; uses `gradients.dx` up. */
 export function backwardInput(
   pass: BackwardPass,
-  { layer, input }: LayerTape,
-  { dx }: BatchNormGradients,
+  { layer, input }: LayerInput,
+  { dx }: NormGradients,
 ): Tensor {
   const weight = pass.weightOf(layer.weight);
   const dInput = layer.backwardInput(pass.engine, dx, weight, input.shape);

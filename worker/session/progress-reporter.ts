@@ -4,7 +4,7 @@ import type { Progress, Stage } from "../../proto/gen/coordinator.ts";
 import type { StepReport } from "../train/stage-job.ts";
 
 const INTERVAL_MS = 500;
-/** Weight of the newest step in the running mean of the step time. */
+/** Weight of the newest step in the running means of times. */
 const SMOOTHING = 0.1;
 
 export interface ReportedStage {
@@ -19,6 +19,9 @@ export class ProgressReporter {
   readonly #send: (progress: Progress) => void;
   #lastMs = Number.NEGATIVE_INFINITY;
   #stepSeconds: number | undefined;
+  /** Of the all-reduces: all of it, and what of it the engine did not wait for. */
+  #reduceSeconds: number | undefined;
+  #hiddenSeconds: number | undefined;
   #lastReport: StepReport | undefined;
   #accuracy: { readonly top1: number; readonly top5: number } | undefined;
   #skipped = 0;
@@ -31,10 +34,12 @@ export class ProgressReporter {
 
   step(report: StepReport, nowMs: number): void {
     this.#lastReport = report;
-    this.#stepSeconds =
-      this.#stepSeconds === undefined
-        ? report.stepSeconds
-        : this.#stepSeconds + SMOOTHING * (report.stepSeconds - this.#stepSeconds);
+    this.#stepSeconds = smoothed(this.#stepSeconds, report.stepSeconds);
+    if (report.allReduce) {
+      const { seconds, hidden } = report.allReduce;
+      this.#reduceSeconds = smoothed(this.#reduceSeconds, seconds);
+      this.#hiddenSeconds = smoothed(this.#hiddenSeconds, seconds * hidden);
+    }
     if (report.epochEnded || nowMs - this.#lastMs >= INTERVAL_MS) this.#report(nowMs);
   }
 
@@ -73,6 +78,16 @@ export class ProgressReporter {
       top5: this.#accuracy?.top5,
       skippedImages: this.#skipped,
       checkpointStep: this.#checkpointStep,
+      allReduceSeconds: this.#reduceSeconds,
+      allReduceHidden: shareOf(this.#hiddenSeconds, this.#reduceSeconds),
     });
   }
+}
+
+function smoothed(mean: number | undefined, newest: number): number {
+  return mean === undefined ? newest : mean + SMOOTHING * (newest - mean);
+}
+
+function shareOf(part: number | undefined, whole: number | undefined): number | undefined {
+  return part === undefined || whole === undefined ? undefined : part / whole;
 }

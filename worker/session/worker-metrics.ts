@@ -22,6 +22,10 @@ export class WorkerMetrics {
   readonly #skipped = this.#counter("skipped_images_total", "Images that could not be read.");
   readonly #reducedBytes = this.#counter("allreduce_bytes_total", "Bytes put into all-reduces.");
   readonly #reduceSeconds = this.#counter("allreduce_seconds_total", "Time all-reduces ran for.");
+  readonly #hidden = this.#gauge(
+    "allreduce_hidden_ratio",
+    "Share of the last step's all-reduce time for which the engine did not wait.",
+  );
   readonly #loss = this.#gauge("loss", "Loss of the last step.");
   readonly #lr = this.#gauge("learning_rate", "Learning rate of the last step.");
   readonly #currentStep = this.#gauge("step", "Last finished step.");
@@ -47,7 +51,8 @@ export class WorkerMetrics {
 
   end(): void {
     this.#labels = undefined;
-    for (const metric of [this.#loss, this.#lr, this.#currentStep]) metric.reset();
+    const ofLastStep = [this.#loss, this.#lr, this.#currentStep, this.#hidden];
+    for (const metric of ofLastStep) metric.reset();
   }
 
   step(report: StepReport): void {
@@ -61,6 +66,7 @@ export class WorkerMetrics {
     this.#loss.set(labels, report.loss);
     this.#lr.set(labels, report.lr);
     this.#currentStep.set(labels, report.step);
+    if (report.allReduce) this.#hidden.set(labels, report.allReduce.hidden);
   }
 
   skippedImage(): void {

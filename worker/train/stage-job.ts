@@ -45,6 +45,14 @@ export const PHASES = ["data", "forward", "loss", "backward", "reduce", "update"
 export type Phase = (typeof PHASES)[number];
 export type PhaseSeconds = Readonly<Record<Phase, number>>;
 
+/** How a step's gradient all-reduces ran beside the rest of it. */
+export interface AllReduceTime {
+  /** Time during which at least one of them was under way. */
+  readonly seconds: number;
+  /** Share of it, 0 to 1, during which the engine did not wait for them. */
+  readonly hidden: number;
+}
+
 /** One finished training step. */
 export interface StepReport {
   readonly step: number;
@@ -58,6 +66,8 @@ export interface StepReport {
   readonly images: number;
   readonly stepSeconds: number;
   readonly phaseSeconds: PhaseSeconds;
+  /** Undefined when nothing was reduced: with one worker. */
+  readonly allReduce: AllReduceTime | undefined;
 }
 
 export type EngineThreadMessage =

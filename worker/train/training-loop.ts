@@ -7,6 +7,7 @@ import { performance } from "node:perf_hooks";
 import type { Batch, BatchReader } from "../data/batch-reader.ts";
 import { stepsPerEpoch } from "../data/sampler.ts";
 import { learningRateAt } from "../optim/learning-rate.ts";
+import { allReduceTime } from "./all-reduce-time.ts";
 import { CheckpointWriter, type Trained } from "./checkpoint-writer.ts";
 import { PhaseClock } from "./phase-clock.ts";
 import { type StageContext, throwIfStopped } from "./stage-context.ts";
@@ -64,18 +65,21 @@ export class TrainingLoop {
   }
 
   #step(batch: Batch, started: number, { train }: StageSteps): void {
-    const { job } = this.#context;
+    const { job, group } = this.#context;
     const { schedule, optimizer, epochs } = job.recipe[job.stage];
     const length = { baseLr: optimizer.lr, epochs, stepsPerEpoch: this.stepsPerEpoch };
     const lr = learningRateAt(schedule, length, batch.step);
+    const reducedBefore = group.allReduceSeconds;
     const loss = train(batch, lr);
+    const phaseSeconds = this.clock.seconds();
     const finished = this.progress.add({
       step: batch.step + 1,
       loss,
       lr,
       images: batch.count,
       stepSeconds: (performance.now() - started) / 1000,
-      phaseSeconds: this.clock.seconds(),
+      phaseSeconds,
+      allReduce: allReduceTime(group.allReduceSeconds - reducedBefore, phaseSeconds.reduce),
     });
     reportStep(this.#context, finished);
   }

@@ -3,11 +3,11 @@
 import { performance } from "node:perf_hooks";
 import { FleetError } from "../../proto/errors.ts";
 import type { StageContext } from "./stage-context.ts";
-import type { PhaseSeconds, StageResult, StepReport } from "./stage-job.ts";
+import type { AllReduceTime, PhaseSeconds, StageResult, StepReport } from "./stage-job.ts";
 
 type FinishedStep = Pick<
   StepReport,
-  "step" | "loss" | "lr" | "images" | "stepSeconds" | "phaseSeconds"
+  "step" | "loss" | "lr" | "images" | "stepSeconds" | "phaseSeconds" | "allReduce"
 >;
 
 export class TrainingProgress {
@@ -110,6 +110,7 @@ export function reportStep({ log, send, job }: StageContext, report: StepReport)
     images_per_s: round((report.images * job.worldSize) / report.stepSeconds, 2),
     step_s: round(report.stepSeconds, 5),
     ...phaseColumns(report.phaseSeconds),
+    ...allReduceColumns(report.allReduce),
   });
 }
 
@@ -117,6 +118,12 @@ function phaseColumns(phases: PhaseSeconds): Record<string, number> {
   return Object.fromEntries(
     Object.entries(phases).map(([phase, seconds]) => [`${phase}_s`, round(seconds, 5)]),
   );
+}
+
+function allReduceColumns(allReduce: AllReduceTime | undefined): Record<string, number> {
+  if (!allReduce) return {};
+  const { seconds, hidden } = allReduce;
+  return { all_reduce_s: round(seconds, 5), all_reduce_hidden: round(hidden, 4) };
 }
 
 function round(value: number, digits: number): number {

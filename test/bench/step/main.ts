@@ -4,9 +4,9 @@ import { existsSync } from "node:fs";
 import path from "node:path";
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { FleetError } from "../../../proto/errors.ts";
-import { type Comparison, compare } from "./compare.ts";
+import { type Comparison, compare, type Round } from "./compare.ts";
 import type { StepMeasurement } from "./measurement.ts";
-import { runPeer } from "./run-peer.ts";
+import { type PeerCommand, runPeer } from "./run-peer.ts";
 import { runRanks } from "./run-ranks.ts";
 import {
   ARCHS,
@@ -16,7 +16,7 @@ import {
   type StepSpec,
   stepRecipe,
 } from "./step-spec.ts";
-import { comparisonTable, profileTable, stepTable } from "./tables.ts";
+import { comparisonTable, profileTable, roundLine, stepTable } from "./tables.ts";
 
 const DEFAULT_PEER = "../shared/peers/torch_simclr.py";
 
@@ -25,6 +25,7 @@ interface Options extends Omit<StepSpec, "stem" | "syncBn"> {
   readonly syncBn?: true;
   readonly json?: true;
   readonly profile?: true;
+  readonly scaling?: true;
   readonly peer?: string | true;
   readonly python: string;
   readonly rounds: number;
@@ -36,24 +37,27 @@ async function bench(options: Options, signal: AbortSignal): Promise<void> {
   const spec = specOf(options);
   const run = { timeoutMs: 1000 * options.timeout, signal };
   const profile = options.profile === true;
+  const scaling = isScaling(options);
   const script = peerScript(options);
-  const runOurs = () => runRanks(spec, { ...run, profile });
-  if (script === undefined) {
-    const ours = await runOurs();
+  const runOurs = (world: number) => runRanks({ ...spec, world }, { ...run, profile });
+  if (script === undefined && !scaling) {
+    const ours = await runOurs(spec.world);
     const tables = [stepTable(spec, ours), ...(profile ? [profileTable(ours)] : [])];
     print(options, jsonOf(spec, ours), tables.join("\n\n"));
     return;
   }
-  let round = 0;
-  const found = await compare(options.rounds, {
-    runOurs,
-    runPeer: () => runPeer(spec, { python: options.python, script }, run),
-    onRound: ({ ours, peer, ratio }) => {
-      round++;
-      const rates = `ours ${ours.images_per_s}, peer ${peer.images_per_s} images/s`;
-      process.stderr.write(`round ${round} of ${options.rounds}: ${rates}, ratio ${ratio}\n`);
-    },
-  });
+  const { python, rounds } = options;
+  const runScript = (command: PeerCommand) => (world: number) =>
+    runPeer({ ...spec, world }, command, run);
+  const runs = {
+    ours: runOurs,
+    ...(script !== undefined && { peer: runScript({ python, script }) }),
+  };
+  let done = 0;
+  const onRound = (round: Round): void => {
+    process.stderr.write(`round ${++done} of ${rounds}: ${roundLine(round)}\n`);
+  };
+  const found = await compare(runs, { world: spec.world, scaling, rounds, onRound });
   print(options, jsonOf(spec, found.ours, found), comparisonTable(spec, found));
 }
 
@@ -66,6 +70,15 @@ function specOf(options: Options): StepSpec {
   const spec = { engine, arch, stem, precision, syncBn, ...sizes };
   stepRecipe(spec);
   return spec;
+}
+
+/** @throws {FleetError} USAGE */
+function isScaling({ scaling, profile, world }: Options): boolean {
+  if (!scaling) return false;
+  if (profile)
+    throw new FleetError("USAGE", "--profile slows us down: not together with --scaling");
+  if (world === 1) throw new FleetError("USAGE", "--scaling compares --world 2 or more with 1");
+  return true;
 }
 
 /** @throws {FleetError} USAGE, NOT_FOUND */
@@ -81,9 +94,7 @@ function peerScript({ peer, profile, syncBn }: Options): string | undefined {
 function jsonOf(spec: StepSpec, ours: StepMeasurement, found?: Comparison): object {
   const { engine: _, syncBn: sync_bn, ...task } = spec;
   const { engine, device, ...figures } = ours;
-  const { peer, rounds, ratio, memory_ratio } = found ?? {};
-  // What is undefined is left out of the text.
-  const comparison = { peer, rounds, ratio, memory_ratio };
+  const { ours: _ours, ...comparison } = found ?? {};
   return { engine, device, ...task, sync_bn, ...figures, ...comparison };
 }
 
@@ -120,7 +131,8 @@ const command = new Command("bench:step")
   .option("--profile", "also list rank 0's operations by their time")
   .option("--peer [file]", `compare with this script (default: ${DEFAULT_PEER})`)
   .option("--python <file>", "interpreter of the peer", "python3")
-  .option("--rounds <n>", "runs of ours and the peer in turn", positive, 3)
+  .option("--scaling", "also measure a single rank, and compare their step times")
+  .option("--rounds <n>", "with --peer or --scaling: how often all run in turn", positive, 3)
   .option("--timeout <seconds>", "longest time for one run of either", positive, 1800)
   .option("--json", "print one JSON object")
   .exitOverride();

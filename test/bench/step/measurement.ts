@@ -24,6 +24,10 @@ export interface StepMeasurement extends Figures {
   readonly engine: string;
   readonly device: string;
   readonly phases: PhaseSeconds;
+  /** Time of a step during which gradients were being all-reduced; absent with one rank. */
+  readonly all_reduce_s?: number;
+  /** Share of it, 0 to 1, for which the engine did not wait. */
+  readonly all_reduce_hidden?: number;
   readonly profile?: readonly ProfileRow[];
 }
 
@@ -63,6 +67,7 @@ export function measurementOf(
   const measured = reports.slice(spec.warmup);
   const seconds = measured.map(({ stepSeconds }) => stepSeconds);
   const step_s = laterMedian(seconds);
+  const reduced = measured.flatMap(({ allReduce }) => (allReduce ? [allReduce] : []));
   return {
     engine,
     device,
@@ -73,6 +78,10 @@ export function measurementOf(
     phases: middlePhases(
       measured.map(({ phaseSeconds }) => phaseSeconds),
       laterMedian,
+    ),
+    ...allReduceFigures(
+      reduced.map((each) => each.seconds),
+      reduced.map((each) => each.hidden),
     ),
     ...(profile.length > 0 ? { profile: profileRows(profile, seconds) } : {}),
   };
@@ -85,6 +94,18 @@ export function middlePhases(
 ): PhaseSeconds {
   const of = (phase: Phase) => round(middle(runs.map((seconds) => seconds[phase])), 6);
   return Object.fromEntries(PHASES.map((phase) => [phase, of(phase)])) as Record<Phase, number>;
+}
+
+/** Medians, each by itself; nothing where nothing was reduced. */
+export function allReduceFigures(
+  seconds: readonly number[],
+  hidden: readonly number[],
+): Pick<StepMeasurement, "all_reduce_s" | "all_reduce_hidden"> {
+  if (seconds.length === 0) return {};
+  return {
+    all_reduce_s: round(median(seconds), 6),
+    all_reduce_hidden: round(median(hidden), 4),
+  };
 }
 
 interface MeasuredRun {

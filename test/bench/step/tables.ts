@@ -1,7 +1,7 @@
 /** The bench's findings for people. */
 
 import { PHASES } from "../../../worker/train/stage-job.ts";
-import type { Comparison } from "./compare.ts";
+import type { Comparison, Measured, Round, Sides } from "./compare.ts";
 import type { Figures, ProfileRow, StepMeasurement } from "./measurement.ts";
 import type { StepSpec } from "./step-spec.ts";
 
@@ -10,6 +10,7 @@ export function stepTable(spec: StepSpec, found: StepMeasurement): string {
   return aligned([
     ...head(spec, found),
     ["step", `${seconds(step_s)} (${phases(found)})`],
+    ...allReduce(found),
     ["rate", `${images_per_s} images/s`],
     ["memory", `${peak_rss_mb} MB, the largest rank's peak`],
     ["loss", String(loss)],
@@ -17,20 +18,35 @@ export function stepTable(spec: StepSpec, found: StepMeasurement): string {
 }
 
 export function comparisonTable(spec: StepSpec, found: Comparison): string {
-  const ratios = found.rounds.map(({ ratio }) => ratio).join(", ");
+  const { ours, alone, ratio, memory_ratio, scaling, rounds } = found;
+  const ratios = rounds.flatMap((each) => (each.ratio === undefined ? [] : [each.ratio]));
+  const scalings = rounds.flatMap((each) => (each.scaling ? [both(each.scaling)] : []));
   return [
-    aligned(head(spec, found.ours)),
+    aligned(head(spec, ours)),
     aligned([
       ["", "images/s", "step", "peak MB", "loss"],
-      ["ours", ...cells(found.ours)],
-      ["peer", ...cells(found.peer)],
-      ["ours/peer", String(found.ratio), "", String(found.memory_ratio), ""],
+      ...sides(found, ""),
+      ...(alone ? sides(alone, ", 1 rank") : []),
+      ...(ratio === undefined ? [] : [["ours/peer", String(ratio), "", String(memory_ratio), ""]]),
     ]),
     aligned([
-      ["rounds", ratios],
-      ["our step", phases(found.ours)],
+      ...(ratios.length > 0 ? [["rounds", ratios.join(", ")]] : []),
+      ...(scaling ? [["scaling", `${both(scaling)}: step of ${spec.world} ranks / of 1`]] : []),
+      ...(scalings.length > 0 ? [["  rounds", scalings.join("; ")]] : []),
+      ["our step", phases(ours)],
+      ...allReduce(ours),
     ]),
   ].join("\n\n");
+}
+
+/** A round of a comparison, e.g. "ours 2.5, peer 1.8 images/s, ratio 1.39". */
+export function roundLine({ ours, peer, ratio, scaling }: Round): string {
+  const rates = { ours: ours.images_per_s, ...(peer && { peer: peer.images_per_s }) };
+  return [
+    `${both(rates)} images/s`,
+    ...(ratio === undefined ? [] : [`ratio ${ratio}`]),
+    ...(scaling ? [`scaling ${both(scaling)}`] : []),
+  ].join(", ");
 }
 
 export function profileTable({ profile = [] }: StepMeasurement): string {
@@ -51,6 +67,20 @@ function head(spec: StepSpec, { engine, device }: StepMeasurement): string[][] {
     ["batch", `${world} x ${batch} images, ${threads} thread(s) each`],
     ["steps", `median of ${steps} after ${warmup}`],
   ];
+}
+
+function sides({ ours, peer }: Measured, suffix: string): string[][] {
+  return [[`ours${suffix}`, ...cells(ours)], ...(peer ? [[`peer${suffix}`, ...cells(peer)]] : [])];
+}
+
+/** e.g. "ours 1.05, peer 1.21" */
+function both({ ours, peer }: Sides<number, number>): string {
+  return peer === undefined ? `ours ${ours}` : `ours ${ours}, peer ${peer}`;
+}
+
+function allReduce({ all_reduce_s, all_reduce_hidden }: StepMeasurement): string[][] {
+  if (all_reduce_s === undefined || all_reduce_hidden === undefined) return [];
+  return [["all-reduce", `${seconds(all_reduce_s)}, ${percent(all_reduce_hidden)} hidden`]];
 }
 
 function cells({ images_per_s, step_s, peak_rss_mb, loss }: Figures): string[] {

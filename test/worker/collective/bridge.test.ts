@@ -56,6 +56,13 @@ describe("the bridge between main thread and engine thread", function () {
     }
   });
 
+  it("has counted an all-reduce's time when its wait returns", async () => {
+    await start(2);
+    for (const result of await gang.each((group) => run(group, "time"))) {
+      assert.deepEqual(result, { values: [0, 1, 0, 1, 0] });
+    }
+  });
+
   it("broadcasts into shared memory", async () => {
     await start(3);
     for (const result of await gang.each((group) => run(group, "broadcast"))) {

@@ -31,6 +31,18 @@ const TASKS = {
     const third = allGather(Float32Array.of(7));
     return [...first, second.length, second[0]!, second.at(-1)!, ...third];
   },
+  /** Whether the time of all-reduces grows with each of them, and with nothing else. */
+  time: (peers) => {
+    const seconds = [peers.allReduceSeconds];
+    for (const length of [10, 100_000]) {
+      peers.allReduce(sharedFloats(length)).wait();
+      seconds.push(peers.allReduceSeconds);
+      peers.barrier();
+      seconds.push(peers.allReduceSeconds);
+    }
+    const growth = seconds.slice(1).map((now, k) => Math.sign(now - seconds[k]!));
+    return [seconds[0]!, ...growth];
+  },
   broadcast: ({ rank, broadcast, barrier }) => {
     const buffer = sharedFloats(100_000).fill(rank);
     broadcast(buffer, 1);
@@ -59,6 +71,9 @@ const group = connectGroup(link);
 const calls: ProcessGroup = {
   rank: group.rank,
   worldSize: group.worldSize,
+  get allReduceSeconds() {
+    return group.allReduceSeconds;
+  },
   allReduce: (buffer) => group.allReduce(buffer),
   allGather: (own) => group.allGather(own),
   broadcast: (buffer, root) => group.broadcast(buffer, root),

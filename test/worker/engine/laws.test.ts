@@ -85,7 +85,7 @@ describeEngines("ownership", (engine) => {
           trial.tensor([3]),
           trial.tensor([3]),
         ];
-        const norm = engine().batchNormTrain(x, weight, bias, NORM);
+        const norm = engine().batchNormTrain({ x, weight, bias }, NORM);
         const pool = engine().maxPool(norm.y);
         if (isEager) engine().release(x, weight, bias, norm.y, pool.y);
         const dy = engine().maxPoolBackward(trial.tensor([2, 3, 3, 3]), pool.saved);
@@ -156,7 +156,10 @@ function smallTraining(engine: Engine): { step: () => void; weights: readonly Te
   const step = (): void =>
     engine.scope(() => {
       const y = engine.convolution(x, weight, PLAIN);
-      const norm = engine.batchNormTrain(y, scale, offset, { ...NORM, residual: x });
+      const norm = engine.batchNormTrain(
+        { x: y, weight: scale, bias: offset },
+        { ...NORM, residual: x },
+      );
       const { dx } = engine.batchNormBackward(norm.y, norm.saved);
       engine.convolutionBackwardInput(dx, weight, x.shape, PLAIN);
       const gradient = engine.convolutionBackwardWeight(x, dx, weight.shape, PLAIN);
@@ -193,13 +196,19 @@ describeEngines("misuse", (engine) => {
     engine().convolution(trial.tensor([1, 3, 4, 4]), trial.tensor([2, 3, 7, 7]), PLAIN),
   );
   refused("a norm for other channels", /shape is/, (trial) =>
-    engine().batchNormTrain(trial.tensor([4, 3]), trial.tensor([2]), trial.tensor([3]), NORM),
+    engine().batchNormTrain(
+      { x: trial.tensor([4, 3]), weight: trial.tensor([2]), bias: trial.tensor([3]) },
+      NORM,
+    ),
   );
   refused("a residual of another shape", /shape is/, (trial) =>
-    engine().batchNormTrain(trial.tensor([4, 3]), trial.tensor([3]), trial.tensor([3]), {
-      ...NORM,
-      residual: trial.tensor([3, 4]),
-    }),
+    engine().batchNormTrain(
+      { x: trial.tensor([4, 3]), weight: trial.tensor([3]), bias: trial.tensor([3]) },
+      {
+        ...NORM,
+        residual: trial.tensor([3, 4]),
+      },
+    ),
   );
   refused("sums of different shapes", /shape is/, (trial) =>
     engine().add(trial.tensor([2, 3]), trial.tensor([3, 2])),
@@ -266,7 +275,7 @@ describeEngines("synchronised batch norm", (engine) => {
           5,
         ]);
       const train = (share: readonly [number, number], reducer?: BatchReducer): BatchNormTrained =>
-        engine().batchNormTrain(part(x, share), weight, bias, NORM, reducer);
+        engine().batchNormTrain({ x: part(x, share), weight, bias }, NORM, reducer);
 
       const everything = [0, images] as const;
       const whole = train(everything);
@@ -306,7 +315,10 @@ describeEngines("synchronised batch norm", (engine) => {
         .filter((_, k) => k % 2 === 0);
       const mean = values.reduce((sum, v) => sum + v, 0) / 64;
       const variance = values.reduce((sum, v) => sum + (v - mean) ** 2, 0) / 64;
-      const { moments } = engine().batchNormTrain(x, trial.tensor([2]), trial.tensor([2]), NORM);
+      const { moments } = engine().batchNormTrain(
+        { x, weight: trial.tensor([2]), bias: trial.tensor([2]) },
+        NORM,
+      );
       assert.ok(Math.abs(moments.variance[0]! / variance - 1) < 1e-3);
     });
   });
@@ -336,9 +348,13 @@ describeEngines("divergence", (engine) => {
         assert.ok(hasNaN(engine().convolutionBackwardWeight(x, y, weight.shape, geometry)));
         assert.ok(hasNaN(engine().convolutionBackwardInput(y, weight, x.shape, geometry)));
       }
-      const trained = engine().batchNormTrain(x, scale, offset, NORM);
+      const trained = engine().batchNormTrain({ x, weight: scale, bias: offset }, NORM);
       assert.ok(hasNaN(trained.y));
-      assert.ok(hasNaN(engine().batchNormTrain(x, scale, offset, { ...NORM, residual: x }).y));
+      assert.ok(
+        hasNaN(
+          engine().batchNormTrain({ x, weight: scale, bias: offset }, { ...NORM, residual: x }).y,
+        ),
+      );
       assert.ok(hasNaN(engine().batchNormBackward(x, trained.saved).dx));
       const [same, place] = [trial.tensor([6, 6, 1, 1]), { stride: 1, padding: 0 }];
       assert.ok(hasNaN(engine().convolutionInference(x, same, place, norm, NORM)));

@@ -92,11 +92,14 @@ describe("reference engine", () => {
         const [x, weight, bias] = [draw(3, 2, 2, 2), draw(2), draw(2)];
         const [residual, c] = [draw(...x.shape), draw(...x.shape)];
         const forward = () =>
-          engine.batchNormTrain(load(x), load(weight), load(bias), {
-            eps: 1e-3,
-            relu,
-            ...(withResidual && { residual: load(residual) }),
-          });
+          engine.batchNormTrain(
+            { x: load(x), weight: load(weight), bias: load(bias) },
+            {
+              eps: 1e-3,
+              relu,
+              ...(withResidual && { residual: load(residual) }),
+            },
+          );
         const loss = (): number => dot(forward().y, c);
         const gradients = engine.batchNormBackward(load(c), forward().saved);
         checkGradient(x, gradients.dx, loss);
@@ -114,7 +117,11 @@ describe("reference engine", () => {
     const x = engine.upload(Float32Array.of(3, 5, -1), [3, 1]);
     const one = engine.upload(Float32Array.of(1), [1]);
     const zero = engine.upload(Float32Array.of(0), [1]);
-    const { y } = engine.batchNormTrain(x, one, zero, { eps: 0, relu: false }, reducer);
+    const { y } = engine.batchNormTrain(
+      { x, weight: one, bias: zero },
+      { eps: 0, relu: false },
+      reducer,
+    );
     assert.deepEqual([...engine.download(y)], [1, 2, -1]);
   });
 

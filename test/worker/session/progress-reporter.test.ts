@@ -21,6 +21,7 @@ describe("ProgressReporter", () => {
     images: 8,
     stepSeconds: 0.5,
     phaseSeconds: { data: 0, forward: 0, loss: 0, backward: 0, reduce: 0, update: 0 },
+    allReduce: undefined,
   });
   const open = () => {
     const sent: Progress[] = [];
@@ -56,6 +57,27 @@ describe("ProgressReporter", () => {
       [last?.top1, last?.top5, last?.skippedImages, last?.checkpointStep],
       [50, 90, 1, 1],
     );
+  });
+
+  it("averages the time of all-reduces, and the share of it that was hidden", () => {
+    const { sent, reporter } = open();
+    reporter.step({ ...stepAt(1), allReduce: { seconds: 1, hidden: 1 } }, 0);
+    reporter.step({ ...stepAt(10, true), allReduce: { seconds: 2, hidden: 0 } }, 1);
+    const figures = sent.map(({ allReduceSeconds, allReduceHidden }) => [
+      allReduceSeconds,
+      allReduceHidden?.toFixed(4),
+    ]);
+    assert.deepEqual(figures, [
+      [1, "1.0000"],
+      [1.1, (0.9 / 1.1).toFixed(4)],
+    ]);
+  });
+
+  it("has no time of all-reduces where one worker trains alone", () => {
+    const { sent, reporter } = open();
+    reporter.step(stepAt(1), 0);
+    assert.equal(sent[0]?.allReduceSeconds, undefined);
+    assert.equal(sent[0]?.allReduceHidden, undefined);
   });
 
   it("says nothing before the first step", () => {

@@ -4,24 +4,27 @@
  *
  * What is known per channel is computed here, in float64. Rectifiers keep no mask: without a
  * residual their decisions follow from the input, with one from the output, which is the next
- * layer's input and alive anyway.
+ * layer's input and alive anyway. A shortcut's backward reads the same mask, so the rectified
+ * gradient, which both norms get, is never written.
  */
 
 import type {
   BatchNormGradients,
-  BatchNormOptions,
   BatchNormTrained,
+  BatchNormTrainOptions,
   BatchReducer,
   Moments,
+  NormInput,
   Tensor,
 } from "../engine.ts";
+import { gradientsOf, joined, reduceMoments, reduceSums, trainedOf } from "../joined-norms.ts";
 import { sizeOf } from "../shapes.ts";
 import type { Block } from "./arena.ts";
 import { floatOf } from "./bfloat16.ts";
 import type { Device } from "./device.ts";
 import type { ImageShape, ReluMask } from "./kernels/vector-kernels.ts";
 import { type Layout, ROW_MULTIPLE } from "./layout.ts";
-import { type Rectifier, SavedNorm, type Stored } from "./stored.ts";
+import { type Rectifier, type SavedInput, SavedNorm, type Stored } from "./stored.ts";
 import type { Address } from "./symbols.ts";
 
 /** Floats of two partial sums for each image and channel. */
@@ -52,105 +55,78 @@ export class BatchNorm {
   }
 
   train(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    options: BatchNormOptions,
+    input: NormInput,
+    options: BatchNormTrainOptions,
     reducer: BatchReducer | undefined,
   ): BatchNormTrained {
     const { store } = this.#device;
-    const view = this.#viewOf(x.shape);
-    const input = this.#asView(x, view);
-    const own = this.#moments(view, input);
-    const moments = reducer ? reducer.moments(own) : own;
+    const { relu, residual, shortcut } = options;
+    const view = this.#viewOf(input.x.shape);
+    const given = joined(input, shortcut).map((each) => ({
+      ...each,
+      x: this.#asView(each.x, view),
+    }));
+    const own = given.map(({ x }) => this.#moments(view, x));
+    const moments = reduceMoments(own, reducer);
+    const [first, second] = given.map(({ x, weight, bias }, k): SavedInput => {
+      return { x, vectors: this.#vectors(view, { weight, bias }, moments[k]!, options.eps) };
+    });
+    const inputs = joined(first!, second);
 
-    const vectors = store.makePlain([VECTORS, view.padded]);
-    const rows = vectors.block.floats().fill(0);
-    const [gamma, beta] = [store.floats(weight), store.floats(bias)];
-    for (let c = 0; c < view.channels; c++) {
-      const inverse = 1 / Math.sqrt(moments.variance[c]! + options.eps);
-      const scale = Math.fround(gamma[c]! * inverse);
-      rows[SCALE * view.padded + c] = scale;
-      rows[SHIFT * view.padded + c] = beta[c]! - moments.mean[c]! * scale;
-      rows[MEAN * view.padded + c] = moments.mean[c]!;
-      rows[INVERSE * view.padded + c] = inverse;
-    }
+    const y = store.make(input.x.shape, view.layout);
+    const finish = (added: Address | undefined): void =>
+      this.#normalise(view, first!, y.block.address, { relu, added });
+    if (second) {
+      store.borrow(view.layout.bytes, ({ address }) => {
+        this.#normalise(view, second, address, { relu: false, added: undefined });
+        finish(address);
+      });
+    } else finish(residual && store.read(residual, view.layout));
 
-    const y = store.make(x.shape, view.layout);
-    const { relu, residual } = options;
-    const added = residual && { residual: store.read(residual, view.layout) };
-    this.#measure(`batch norm${relu ? "+relu" : ""}${residual ? "+add" : ""}`, view, () =>
-      this.#device.kernels.normalise(
-        view.image,
-        input.block.address,
-        rowOf(vectors, view, SCALE),
-        rowOf(vectors, view, SHIFT),
-        y.block.address,
-        { relu, ...added },
-      ),
-    );
-    const rectifier: Rectifier = !relu ? "none" : residual ? "with residual" : "without residual";
+    const isSum = residual !== undefined || second !== undefined;
+    const rectifier: Rectifier = !relu ? "none" : isSum ? "with residual" : "without residual";
     const saved = new SavedNorm({
-      x: input,
+      inputs,
       y: rectifier === "with residual" ? store.share(y) : undefined,
-      vectors,
       rectifier,
       hasResidual: residual !== undefined,
-      count: moments.count,
+      count: moments[0]!.count,
     });
-    return { y, saved, moments };
+    return { y, saved, ...trainedOf(moments) };
   }
 
   backward(dy: Tensor, saved: SavedNorm, reducer: BatchReducer | undefined): BatchNormGradients {
-    const { store, kernels } = this.#device;
+    const { store } = this.#device;
     for (const tensor of saved.tensors) store.open(tensor);
-    const { x, vectors } = saved;
-    const view = this.#viewOf(x.shape);
-    const { channels, padded } = view;
+    const view = this.#viewOf(saved.shape);
     const incoming = store.read(dy, view.layout);
     const mask = maskOf(saved, view);
+    const own = saved.inputs.map((input) => this.#backwardSums(view, input, incoming, mask));
+    const sums = reduceSums(own, reducer);
 
-    const partial = this.#partialSums(view, (out) =>
-      this.#measure("batch norm backward sums", view, () =>
-        kernels.backwardSums(
-          view.image,
-          incoming,
-          x.block.address,
-          rowOf(vectors, view, MEAN),
-          mask,
-          out,
-        ),
-      ),
-    );
-    const rows = vectors.block.floats();
-    const sums = new Float32Array(SUMS * channels);
-    for (let c = 0; c < channels; c++) {
-      sums[c] = partial[c]!;
-      sums[channels + c] = partial[padded + c]! * rows[INVERSE * padded + c]!;
-    }
-    const dBias = this.#upload(sums.subarray(0, channels));
-    const dWeight = this.#upload(sums.subarray(channels));
-    reducer?.sums(sums);
-
-    const dx = store.make(x.shape, view.layout);
-    const dResidual = saved.hasResidual ? store.make(x.shape, view.layout) : undefined;
-    this.#withSlopes(view, saved, sums, (slopes) => {
-      const at = (row: number): Address => slopes.address + row * padded * FLOAT_BYTES;
-      this.#measure("batch norm backward", view, () =>
-        kernels.backwardApply(
-          view.image,
-          incoming,
-          x.block.address,
-          rowOf(vectors, view, SCALE),
-          at(0),
-          at(1),
-          mask,
-          dx.block.address,
-          dResidual?.block.address,
-        ),
-      );
+    const dResidual = saved.hasResidual ? store.make(saved.shape, view.layout) : undefined;
+    const gradients = saved.inputs.map((input, k) => {
+      const dx = store.make(saved.shape, view.layout);
+      this.#withSlopes(view, input, { count: saved.count, sums: sums[k]! }, (slopes) => {
+        const at = (row: number): Address => slopes.address + row * view.padded * FLOAT_BYTES;
+        this.#measure("batch norm backward", view, () =>
+          this.#device.kernels.backwardApply(
+            view.image,
+            incoming,
+            input.x.block.address,
+            rowOf(input.vectors, view, SCALE),
+            at(0),
+            at(1),
+            mask,
+            dx.block.address,
+            dResidual?.block.address,
+          ),
+        );
+      });
+      const dBias = this.#upload(own[k]!.subarray(0, view.channels));
+      return { dx, dWeight: this.#upload(own[k]!.subarray(view.channels)), dBias };
     });
-    return { dx, dWeight, dBias, ...(dResidual && { dResidual }) };
+    return gradientsOf(gradients, dResidual);
   }
 
   /** Sums over the pixels of a map [N, C, H, W], as [N, C]. */
@@ -177,6 +153,77 @@ export class BatchNorm {
       });
     });
     return result;
+  }
+
+  /** [4, channels]: what the statistics and the parameters make of each channel. */
+  #vectors(
+    view: View,
+    { weight, bias }: Pick<NormInput, "weight" | "bias">,
+    moments: Moments,
+    eps: number,
+  ): Stored {
+    const { store } = this.#device;
+    const vectors = store.makePlain([VECTORS, view.padded]);
+    const rows = vectors.block.floats().fill(0);
+    const [gamma, beta] = [store.floats(weight), store.floats(bias)];
+    for (let c = 0; c < view.channels; c++) {
+      const inverse = 1 / Math.sqrt(moments.variance[c]! + eps);
+      const scale = Math.fround(gamma[c]! * inverse);
+      rows[SCALE * view.padded + c] = scale;
+      rows[SHIFT * view.padded + c] = beta[c]! - moments.mean[c]! * scale;
+      rows[MEAN * view.padded + c] = moments.mean[c]!;
+      rows[INVERSE * view.padded + c] = inverse;
+    }
+    return vectors;
+  }
+
+  #normalise(
+    view: View,
+    { x, vectors }: SavedInput,
+    y: Address,
+    { relu, added }: { readonly relu: boolean; readonly added: Address | undefined },
+  ): void {
+    const options = { relu, ...(added !== undefined && { residual: added }) };
+    const name = `batch norm${relu ? "+relu" : ""}${added !== undefined ? "+add" : ""}`;
+    this.#measure(name, view, () =>
+      this.#device.kernels.normalise(
+        view.image,
+        x.block.address,
+        rowOf(vectors, view, SCALE),
+        rowOf(vectors, view, SHIFT),
+        y,
+        options,
+      ),
+    );
+  }
+
+  /** This worker's sums of dy, then of dy xHat, with dy as the mask leaves it. */
+  #backwardSums(
+    view: View,
+    { x, vectors }: SavedInput,
+    incoming: Address,
+    mask: ReluMask,
+  ): Float32Array {
+    const { channels, padded } = view;
+    const partial = this.#partialSums(view, (out) =>
+      this.#measure("batch norm backward sums", view, () =>
+        this.#device.kernels.backwardSums(
+          view.image,
+          incoming,
+          x.block.address,
+          rowOf(vectors, view, MEAN),
+          mask,
+          out,
+        ),
+      ),
+    );
+    const rows = vectors.block.floats();
+    const sums = new Float32Array(SUMS * channels);
+    for (let c = 0; c < channels; c++) {
+      sums[c] = partial[c]!;
+      sums[channels + c] = partial[padded + c]! * rows[INVERSE * padded + c]!;
+    }
+    return sums;
   }
 
   /** Differences from the first pixel are summed: values far from zero then lose no digits. */
@@ -228,20 +275,20 @@ export class BatchNorm {
    */
   #withSlopes(
     view: View,
-    saved: SavedNorm,
-    sums: Float32Array,
+    { vectors }: SavedInput,
+    { count, sums }: { readonly count: number; readonly sums: Float32Array },
     body: (slopes: Block) => void,
   ): void {
     const { channels, padded } = view;
-    const rows = saved.vectors.block.floats();
+    const rows = vectors.block.floats();
     this.#device.store.borrow(2 * padded * FLOAT_BYTES, (block) => {
       const slopes = block.floats().fill(0);
       for (let c = 0; c < channels; c++) {
         const scale = rows[SCALE * padded + c]!;
         const inverse = rows[INVERSE * padded + c]!;
-        const slope = (-scale * inverse * sums[channels + c]!) / saved.count;
+        const slope = (-scale * inverse * sums[channels + c]!) / count;
         slopes[c] = slope;
-        slopes[padded + c] = (-scale * sums[c]!) / saved.count - slope * rows[MEAN * padded + c]!;
+        slopes[padded + c] = (-scale * sums[c]!) / count - slope * rows[MEAN * padded + c]!;
       }
       body(block);
     });
@@ -288,7 +335,7 @@ function maskOf(saved: SavedNorm, view: View): ReluMask {
     case "with residual":
       return { kind: "output", y: saved.y!.block.address };
     case "without residual": {
-      const [scale, shift] = [SCALE, SHIFT].map((row) => rowOf(saved.vectors, view, row));
+      const [scale, shift] = [SCALE, SHIFT].map((row) => rowOf(saved.inputs[0].vectors, view, row));
       return { kind: "input", scale: scale!, shift: shift! };
     }
   }

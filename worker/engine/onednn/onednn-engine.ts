@@ -9,18 +9,29 @@ import type {
   BatchNormOptions,
   BatchNormSaved,
   BatchNormTrained,
+  BatchNormTrainOptions,
   BatchReducer,
   ContrastiveOptions,
   ContrastiveRows,
   Engine,
   FrozenNorm,
   Geometry,
+  NormInput,
   OperationProfile,
   PoolSaved,
   Tensor,
   UpdateOptions,
 } from "../engine.ts";
-import { assertShape, convolutionShape, matrixShape, pooledShape, sizeOf } from "../shapes.ts";
+import { joined } from "../joined-norms.ts";
+import {
+  assertLabels,
+  assertShape,
+  contrastiveShape,
+  convolutionShape,
+  matrixShape,
+  pooledShape,
+  sizeOf,
+} from "../shapes.ts";
 import { BatchNorm } from "./batch-norm.ts";
 import { summariseRows, weighRows } from "./contrastive.ts";
 import { softmaxCrossEntropy } from "./cross-entropy.ts";
@@ -182,22 +193,23 @@ export class OnednnEngine implements Engine {
   }
 
   batchNormTrain(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    options: BatchNormOptions,
+    input: NormInput,
+    options: BatchNormTrainOptions,
     reducer?: BatchReducer,
   ): BatchNormTrained {
-    const channels = [x.shape[1]!];
-    assertShape(weight.shape, channels);
-    assertShape(bias.shape, channels);
-    if (options.residual) assertShape(options.residual.shape, x.shape);
-    return this.#norms.train(x, weight, bias, options, reducer);
+    const { shape } = input.x;
+    for (const { x, weight, bias } of joined(input, options.shortcut)) {
+      assertShape(x.shape, shape);
+      assertShape(weight.shape, [shape[1]!]);
+      assertShape(bias.shape, [shape[1]!]);
+    }
+    if (options.residual) assertShape(options.residual.shape, shape);
+    return this.#norms.train(input, options, reducer);
   }
 
   batchNormBackward(dy: Tensor, saved: BatchNormSaved, reducer?: BatchReducer): BatchNormGradients {
     assert.ok(saved instanceof SavedNorm, "saved by another engine");
-    assertShape(dy.shape, saved.x.shape);
+    assertShape(dy.shape, saved.shape);
     return this.#norms.backward(dy, saved, reducer);
   }
 
@@ -332,16 +344,13 @@ export class OnednnEngine implements Engine {
     logSumExp_G: Float32Array,
     options: ContrastiveOptions,
   ): Tensor {
-    const [rows, rowsGlobal] = matrixShape(similarities);
-    const [, width] = matrixShape(z_GD);
-    assert.equal(logSumExp_G.length, rowsGlobal, "one log-sum-exp for each row of the gang");
-    assertShape(z_GD.shape, [rowsGlobal, width]);
+    const shape = contrastiveShape(similarities, z_GD, logSumExp_G);
     const { store, matrices } = this.#device;
     return store.scope(() => {
       const weights = store.makePlain(similarities.shape);
       weighRows(store.floats(similarities), logSumExp_G, options, store.floats(weights));
-      const dz = store.makePlain([rows, width]);
-      const scale = 1 / (rowsGlobal * options.temperature);
+      const dz = store.makePlain(shape);
+      const scale = 1 / (logSumExp_G.length * options.temperature);
       const [a, b] = [this.#operand(weights), this.#operand(z_GD)];
       matrices.multiply(a, b, dz.block.address, { scale });
       return dz;
@@ -353,10 +362,7 @@ export class OnednnEngine implements Engine {
     labels: Int32Array,
     scale: number,
   ): { readonly lossSum: number; readonly dLogits: Tensor } {
-    const [rows, classes] = matrixShape(logits);
-    assert.equal(labels.length, rows, "one label for each row");
-    const isClass = (label: number): boolean => label >= 0 && label < classes;
-    assert.ok(labels.every(isClass), `labels lie in [0, ${classes})`);
+    assertLabels(labels, logits);
     const { store } = this.#device;
     const dLogits = store.makePlain(logits.shape);
     const [values, gradient] = [store.floats(logits), store.floats(dLogits)];

@@ -36,27 +36,37 @@ export interface Folded {
 /** The rectifier of a norm, as its backward needs it. */
 export type Rectifier = "none" | "without residual" | "with residual";
 
-export class SavedNorm implements BatchNormSaved {
-  readonly tensors: readonly Stored[];
-  /** Input, as kernels read it. */
+/** What the backward reads of one input of a norm. */
+export interface SavedInput {
+  /** As kernels read it. */
   readonly x: Stored;
-  /** Output, where the rectifier's decisions are read from it. */
-  readonly y: Stored | undefined;
   /** [4, channels] with padding: scale, shift, mean, 1 / standard deviation. */
   readonly vectors: Stored;
+}
+
+export class SavedNorm implements BatchNormSaved {
+  readonly tensors: readonly Stored[];
+  /** The norm's own, and the shortcut's. */
+  readonly inputs: readonly [SavedInput, ...SavedInput[]];
+  /** Output, where the rectifier's decisions are read from it. */
+  readonly y: Stored | undefined;
   readonly rectifier: Rectifier;
   readonly hasResidual: boolean;
   /** Values per channel that the statistics are of. */
   readonly count: number;
 
-  constructor(saved: Omit<SavedNorm, "tensors">) {
-    this.x = saved.x;
+  constructor(saved: Omit<SavedNorm, "tensors" | "shape">) {
+    this.inputs = saved.inputs;
     this.y = saved.y;
-    this.vectors = saved.vectors;
     this.rectifier = saved.rectifier;
     this.hasResidual = saved.hasResidual;
     this.count = saved.count;
-    this.tensors = [saved.x, saved.vectors, ...(saved.y ? [saved.y] : [])];
+    const ofInputs = saved.inputs.flatMap(({ x, vectors }) => [x, vectors]);
+    this.tensors = [...ofInputs, ...(saved.y ? [saved.y] : [])];
+  }
+
+  get shape(): readonly number[] {
+    return this.inputs[0].x.shape;
   }
 }
 

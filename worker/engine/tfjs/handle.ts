@@ -35,6 +35,17 @@ export class Handle implements Tensor {
   }
 }
 
+/** Bytes of storage that handles share with one before them. */
+export function repeatedBytes(handles: Iterable<Handle>): number {
+  const seen = new Set<object>();
+  let bytes = 0;
+  for (const { raw } of handles) {
+    if (seen.has(raw.dataId)) bytes += raw.size * Float32Array.BYTES_PER_ELEMENT;
+    seen.add(raw.dataId);
+  }
+  return bytes;
+}
+
 export class SavedNorm implements BatchNormSaved {
   readonly tensors: readonly Tensor[];
   readonly shape: readonly number[];

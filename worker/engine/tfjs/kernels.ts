@@ -17,17 +17,30 @@ export interface RawNormOptions {
   readonly residual: Raw | undefined;
 }
 
-export interface RawNormGradients {
+/** x [...,C]; weight, bias [C]. */
+export interface RawNormInput {
+  readonly x: Raw;
+  readonly weight: Raw;
+  readonly bias: Raw;
+}
+
+export interface RawInputGradients {
   readonly dx: Raw;
   readonly dWeight: Raw;
   readonly dBias: Raw;
+}
+
+interface RawNormGradients {
+  /** In the order of the forward's. */
+  readonly inputs: readonly RawInputGradients[];
   /** Present when the forward had a residual. */
   readonly dResidual?: Raw;
 }
 
 export interface RawNormTrained {
   readonly y: Raw;
-  readonly moments: Moments;
+  /** In the order of the inputs. */
+  readonly moments: readonly Moments[];
   /** Tensors that `backward` reads. */
   readonly kept: readonly Raw[];
   readonly backward: (dy: Raw, reducer: BatchReducer | undefined) => RawNormGradients;
@@ -68,11 +81,9 @@ export interface TfjsKernels {
     geometry: Geometry,
   ): Raw;
 
-  /** x [...,C]; weight, bias [C]. */
+  /** The sum of the norms of all inputs, which have the same shape, and of the residual. */
   batchNormTrain(
-    x: Raw,
-    weight: Raw,
-    bias: Raw,
+    inputs: readonly RawNormInput[],
     options: RawNormOptions,
     reducer: BatchReducer | undefined,
   ): RawNormTrained;

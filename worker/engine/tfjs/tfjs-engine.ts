@@ -12,21 +12,32 @@ import type {
   BatchNormOptions,
   BatchNormSaved,
   BatchNormTrained,
+  BatchNormTrainOptions,
   BatchReducer,
   ContrastiveOptions,
   ContrastiveRows,
   Engine,
   FrozenNorm,
   Geometry,
+  NormInput,
   PoolSaved,
   Tensor,
   UpdateOptions,
 } from "../engine.ts";
+import { gradientsOf, joined, trainedOf } from "../joined-norms.ts";
 import { ScopeTracker } from "../scope-tracker.ts";
-import { assertShape, convolutionShape, matrixShape, pooledShape, sizeOf } from "../shapes.ts";
+import {
+  assertLabels,
+  assertShape,
+  contrastiveShape,
+  convolutionShape,
+  matrixShape,
+  pooledShape,
+  sizeOf,
+} from "../shapes.ts";
 import { contrastiveGradient, contrastiveRows } from "./contrastive.ts";
-import { Handle, SavedNorm, SavedPool } from "./handle.ts";
-import type { Raw, RawNormOptions, Tfjs, TfjsKernels } from "./kernels.ts";
+import { Handle, repeatedBytes, SavedNorm, SavedPool } from "./handle.ts";
+import type { Raw, RawNormInput, RawNormOptions, Tfjs, TfjsKernels } from "./kernels.ts";
 import { type Layout, layoutFor, rearrange, storedShape } from "./layout.ts";
 import { normaliseImages, type PixelNorm } from "./normalise-images.ts";
 
@@ -63,14 +74,8 @@ export class TfjsEngine implements Engine {
 
   memory(): { readonly tensors: number; readonly bytes: number } {
     const { numTensors, numBytes } = this.#tf.memory();
-    let bytes = numBytes;
     // TensorFlow.js counts storage that several tensors share once for each of them.
-    const seen = new Set<object>();
-    for (const { raw } of this.#handles) {
-      if (seen.has(raw.dataId)) bytes -= raw.size * Float32Array.BYTES_PER_ELEMENT;
-      seen.add(raw.dataId);
-    }
-    return { tensors: numTensors, bytes };
+    return { tensors: numTensors, bytes: numBytes - repeatedBytes(this.#handles) };
   }
 
   close(): void {
@@ -141,21 +146,19 @@ export class TfjsEngine implements Engine {
   }
 
   batchNormTrain(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    options: BatchNormOptions,
+    input: NormInput,
+    options: BatchNormTrainOptions,
     reducer?: BatchReducer,
   ): BatchNormTrained {
-    const a = this.#read(x, "image");
-    const [w, b] = [this.#readChannels(weight, x.shape), this.#readChannels(bias, x.shape)];
-    const rawOptions = this.#normOptions(x.shape, options);
+    const { shape } = input.x;
+    const inputs = joined(input, options.shortcut).map((each) => this.#readInput(each, shape));
+    const rawOptions = this.#normOptions(shape, options);
     const { y, moments, kept, backward } = this.#compute(
-      () => this.#kernels.batchNormTrain(a, w, b, rawOptions, reducer),
+      () => this.#kernels.batchNormTrain(inputs, rawOptions, reducer),
       (trained) => [trained.y, ...trained.kept],
     );
-    const saved = new SavedNorm(this.#adoptKept(kept), x.shape, backward);
-    return { y: this.#adopt(x.shape, "image", y), saved, moments };
+    const saved = new SavedNorm(this.#adoptKept(kept), shape, backward);
+    return { y: this.#adopt(shape, "image", y), saved, ...trainedOf(moments) };
   }
 
   batchNormBackward(dy: Tensor, saved: BatchNormSaved, reducer?: BatchReducer): BatchNormGradients {
@@ -163,17 +166,17 @@ export class TfjsEngine implements Engine {
     assertShape(dy.shape, saved.shape);
     for (const tensor of saved.tensors) this.#handles.open(tensor);
     const d = this.#read(dy, "image");
-    const { dx, dWeight, dBias, dResidual } = this.#compute(
+    const { inputs, dResidual } = this.#compute(
       () => saved.backward(d, reducer),
-      (raw) => Object.values(raw),
+      (raw) => [...raw.inputs.flatMap(Object.values), ...(raw.dResidual ? [raw.dResidual] : [])],
     );
     const channels = [dy.shape[1]!];
-    return {
+    const gradients = inputs.map(({ dx, dWeight, dBias }) => ({
       dx: this.#adopt(dy.shape, "image", dx),
       dWeight: this.#adopt(channels, "logical", dWeight),
       dBias: this.#adopt(channels, "logical", dBias),
-      ...(dResidual && { dResidual: this.#adopt(dy.shape, "image", dResidual) }),
-    };
+    }));
+    return gradientsOf(gradients, dResidual && this.#adopt(dy.shape, "image", dResidual));
   }
 
   convolutionInference(
@@ -302,12 +305,9 @@ export class TfjsEngine implements Engine {
     logSumExp_G: Float32Array,
     options: ContrastiveOptions,
   ): Tensor {
-    const [rowsOwn, rowsGlobal] = matrixShape(rows.similarities);
-    const [, width] = matrixShape(z_GD);
-    assert.equal(logSumExp_G.length, rowsGlobal, "one log-sum-exp for each row of the gang");
-    assertShape(z_GD.shape, [rowsGlobal, width]);
+    const shape = contrastiveShape(rows.similarities, z_GD, logSumExp_G);
     const [s, z] = [this.#read(rows.similarities, "logical"), this.#read(z_GD, "logical")];
-    return this.#make([rowsOwn, width], "logical", () =>
+    return this.#make(shape, "logical", () =>
       contrastiveGradient(this.#backend, s, z, logSumExp_G, options),
     );
   }
@@ -317,10 +317,7 @@ export class TfjsEngine implements Engine {
     labels: Int32Array,
     scale: number,
   ): { readonly lossSum: number; readonly dLogits: Tensor } {
-    const [rows, classes] = matrixShape(logits);
-    assert.equal(labels.length, rows, "one label for each row");
-    const isClass = (label: number): boolean => label >= 0 && label < classes;
-    assert.ok(labels.every(isClass), `labels lie in [0, ${classes})`);
+    assertLabels(labels, logits);
     const raw = this.#read(logits, "logical");
     const { lossSum, dLogits } = this.#compute(
       () => this.#kernels.softmaxCrossEntropy(raw, labels, scale),
@@ -358,6 +355,12 @@ export class TfjsEngine implements Engine {
   #readChannels(tensor: Tensor, shape: readonly number[]): Raw {
     assertShape(tensor.shape, [shape[1]!]);
     return this.#read(tensor, "logical");
+  }
+
+  #readInput({ x, weight, bias }: NormInput, shape: readonly number[]): RawNormInput {
+    assertShape(x.shape, shape);
+    const [w, b] = [this.#readChannels(weight, shape), this.#readChannels(bias, shape)];
+    return { x: this.#read(x, "image"), weight: w, bias: b };
   }
 
   #normOptions(

@@ -43,8 +43,7 @@ export function nativeKernels(device: NativeDevice): TfjsKernels {
         [x, sizes(filterShape), dy],
         convolutionAttributes(geometry),
       ),
-    batchNormTrain: (x, weight, bias, options, reducer) =>
-      batchNormTrain(device, x, { weight, bias }, options, reducer),
+    batchNormTrain: (inputs, options, reducer) => batchNormTrain(device, inputs, options, reducer),
     batchNormInference: (x, norm, options) => batchNormInference(device, x, norm, options),
     maxPool: (x) => maxPool(device, x),
     softmaxCrossEntropy: (logits, labels, scale) => {

@@ -6,31 +6,75 @@
  * pass gives the variance: the cancellation in E[x^2] - E[x]^2 stays below float32's rounding of x.
  */
 
-import type { BatchReducer } from "../../engine.ts";
-import type { Raw, RawNormGradients, RawNormOptions, RawNormTrained, Tfjs } from "../kernels.ts";
+import type { BatchReducer, Moments } from "../../engine.ts";
+import { reduceMoments, reduceSums } from "../../joined-norms.ts";
+import type {
+  Raw,
+  RawInputGradients,
+  RawNormInput,
+  RawNormOptions,
+  RawNormTrained,
+  Tfjs,
+} from "../kernels.ts";
 import { inputGradient, localSums, type NormState } from "../norm-gradient.ts";
 import { affine, columnProducts, columnSums } from "./channels.ts";
 import type { WasmDevice } from "./device.ts";
 
 export function batchNormTrain(
   device: WasmDevice,
-  x: Raw,
-  { weight, bias }: { readonly weight: Raw; readonly bias: Raw },
+  inputs: readonly RawNormInput[],
   { eps, relu, residual }: RawNormOptions,
   reducer: BatchReducer | undefined,
 ): RawNormTrained {
   const { tf } = device;
-  const [w, b] = [weight.dataSync<"float32">(), bias.dataSync<"float32">()];
-  const count = x.size / w.length;
+  const own = inputs.map(({ x }) => momentsOf(device, x));
+  const moments = reduceMoments(own, reducer);
+  const normalised = inputs.map((input, k) => normalise(tf, input, moments[k]!, eps));
+  const y = finish(
+    tf,
+    normalised.map((each) => each.value).reduce((a, b) => tf.add(a, b)),
+    relu,
+    residual,
+  );
+  const mask = relu ? tf.clone(y) : undefined;
+  return {
+    y,
+    moments,
+    kept: [...normalised.map(({ kept }) => kept), ...(mask ? [mask] : [])],
+    backward: (dy, total) => {
+      const incoming = mask ? tf.mul(dy, tf.step(mask)) : tf.clone(dy);
+      const gradients = backward(device, incoming, normalised, total);
+      return { inputs: gradients, ...(residual && { dResidual: incoming }) };
+    },
+  };
+}
+
+/** One input with its norm, and what the backward reads of it. */
+interface Normalised {
+  readonly value: Raw;
+  readonly kept: Raw;
+  readonly state: NormState;
+}
+
+function momentsOf(device: WasmDevice, x: Raw): Moments {
+  const count = x.size / x.shape.at(-1)!;
   const { sum_C, product_C } = columnProducts(device, x, x);
-  const local = {
+  return {
     mean: Float32Array.from(sum_C, (sum) => sum / count),
     variance: Float32Array.from(product_C, (squares, c) =>
       Math.max(0, squares / count - (sum_C[c]! / count) ** 2),
     ),
     count,
   };
-  const moments = reducer?.moments(local) ?? local;
+}
+
+function normalise(
+  tf: Tfjs,
+  { x, weight, bias }: RawNormInput,
+  moments: Moments,
+  eps: number,
+): Normalised {
+  const [w, b] = [weight.dataSync<"float32">(), bias.dataSync<"float32">()];
   const inverse_C = Float64Array.from(moments.variance, (v) => 1 / Math.sqrt(v + eps));
   const state: NormState = {
     scale_C: inverse_C.map((inverse, c) => inverse * w[c]!),
@@ -39,19 +83,7 @@ export function batchNormTrain(
     count: moments.count,
   };
   const offset_C = state.scale_C.map((s, c) => b[c]! + s * state.shift_C[c]!);
-  const y = finish(tf, affine(tf, x, state.scale_C, offset_C), relu, residual);
-  const input = tf.clone(x);
-  const mask = relu ? tf.clone(y) : undefined;
-  return {
-    y,
-    moments,
-    kept: mask ? [input, mask] : [input],
-    backward: (dy, total) => {
-      const incoming = mask ? tf.mul(dy, tf.step(mask)) : tf.clone(dy);
-      const gradients = backward(device, incoming, input, state, total);
-      return residual ? { ...gradients, dResidual: incoming } : gradients;
-    },
-  };
+  return { value: affine(tf, x, state.scale_C, offset_C), kept: tf.clone(x), state };
 }
 
 export function batchNormInference(
@@ -80,21 +112,23 @@ function finish(tf: Tfjs, normalised: Raw, relu: boolean, residual: Raw | undefi
 function backward(
   device: WasmDevice,
   dy: Raw,
-  x: Raw,
-  state: NormState,
+  inputs: readonly Normalised[],
   reducer: BatchReducer | undefined,
-): RawNormGradients {
+): readonly RawInputGradients[] {
   const { tf } = device;
-  const channels = state.scale_C.length;
-  const { sum_C, product_C } = columnProducts(device, dy, x);
-  const sums = localSums(state, sum_C, product_C);
-  const [dBias, dWeight] = [sums.slice(0, channels), sums.slice(channels)];
-  reducer?.sums(sums);
-  const { slope_C, offset_C } = inputGradient(state, sums);
-  const zero_C = new Float32Array(channels);
-  return {
-    dx: tf.add(affine(tf, dy, state.scale_C, offset_C), affine(tf, x, slope_C, zero_C)),
-    dWeight: tf.tensor1d(dWeight),
-    dBias: tf.tensor1d(dBias),
-  };
+  const own = inputs.map(({ kept, state }) => {
+    const { sum_C, product_C } = columnProducts(device, dy, kept);
+    return localSums(state, sum_C, product_C);
+  });
+  const sums = reduceSums(own, reducer);
+  return inputs.map(({ kept, state }, k) => {
+    const channels = state.scale_C.length;
+    const { slope_C, offset_C } = inputGradient(state, sums[k]!);
+    const zero_C = new Float32Array(channels);
+    return {
+      dx: tf.add(affine(tf, dy, state.scale_C, offset_C), affine(tf, kept, slope_C, zero_C)),
+      dWeight: tf.tensor1d(own[k]!.slice(channels)),
+      dBias: tf.tensor1d(own[k]!.slice(0, channels)),
+    };
+  });
 }

@@ -30,8 +30,7 @@ export function wasmKernels(device: WasmDevice): TfjsKernels {
       convolutionBackwardInput(tf, dy, filter, xShape, geometry),
     convolutionBackwardWeight: (x, dy, filterShape, geometry) =>
       convolutionBackwardWeight(device, x, dy, filterShape, geometry),
-    batchNormTrain: (x, weight, bias, options, reducer) =>
-      batchNormTrain(device, x, { weight, bias }, options, reducer),
+    batchNormTrain: (inputs, options, reducer) => batchNormTrain(device, inputs, options, reducer),
     batchNormInference: (x, norm, options) => batchNormInference(device, x, norm, options),
     maxPool: (x) => maxPool(tf, x as Tensor4D),
     softmaxCrossEntropy: (logits, labels, scale) => {
