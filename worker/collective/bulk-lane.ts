@@ -22,10 +22,10 @@ import {
 } from "./frame.ts";
 import { CHUNK_BYTES, expectFrame } from "./frame-order.ts";
 import { FramePool } from "./frame-pool.ts";
-import { planAllReduce, planBroadcast, type RingPlan } from "./ring.ts";
+import { planAllReduce, planBroadcast, planReduceScatter, type RingPlan } from "./ring.ts";
 import type { Waiter } from "./small-lane.ts";
 
-type RingKind = "reduce" | "broadcast";
+type RingKind = keyof typeof NAMES;
 
 interface RingOperation {
   readonly kind: RingKind;
@@ -82,6 +82,14 @@ export class BulkLane {
     const chunkFloats = CHUNK_BYTES / WIRE_BYTES[wire];
     const plan = planAllReduce(this.#place, { length: buffer.length, chunkFloats });
     this.#start("reduce", buffer, wire, plan, waiter);
+  }
+
+  /** `buffer` holds one equal part per rank. */
+  reduceScatter(buffer: Float32Array, waiter: Waiter): void {
+    const { wire } = this.#options;
+    const chunkFloats = CHUNK_BYTES / WIRE_BYTES[wire];
+    const plan = planReduceScatter(this.#place, { length: buffer.length, chunkFloats });
+    this.#start("scatter", buffer, wire, plan, waiter);
   }
 
   broadcast(buffer: Float32Array, root: number, waiter: Waiter): void {
@@ -235,8 +243,13 @@ function isComplete({ sent, received, plan }: RingOperation): boolean {
 }
 
 function describe({ kind, sequence, totalBytes, sent, received, plan }: RingOperation): string {
-  const name = kind === "reduce" ? "all-reduce" : "broadcast";
   const { receives, sends } = plan;
   const progress = `${received}/${receives.length} chunks in, ${sent}/${sends.length} out`;
-  return `${name} ${sequence} of ${totalBytes} bytes (${progress})`;
+  return `${NAMES[kind]} ${sequence} of ${totalBytes} bytes (${progress})`;
 }
+
+const NAMES = {
+  reduce: "all-reduce",
+  scatter: "reduce-scatter",
+  broadcast: "broadcast",
+} as const;

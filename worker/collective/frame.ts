@@ -46,6 +46,8 @@ const KINDS = [
   "barrier",
   "reduce",
   "broadcast",
+  "start-scatter",
+  "scatter",
 ] as const;
 const DTYPES = ["f32", "bf16", "json", "none"] as const;
 

@@ -63,6 +63,11 @@ export interface PeerGroup {
   readonly failed: Promise<FleetError>;
   /** Replaces `buffer` by its sum over all ranks. Several may be under way. */
   allReduce(buffer: SharedFloats): Promise<void>;
+  /**
+   * As {@link allReduce}, but for the part of this rank only: `buffer` holds one equal part per
+   * rank, and afterwards the other ranks' parts are undefined.
+   */
+  reduceScatter(buffer: SharedFloats): Promise<void>;
   allGather(own: Float32Array): Promise<Float32Array>;
   /** As allGather, in place: `all` holds one equal part per rank, own part filled in. */
   allGatherInto(all: Float32Array): Promise<void>;
@@ -174,6 +179,11 @@ class ConnectedGroup implements PeerGroup {
     }
   }
 
+  reduceScatter(buffer: SharedFloats): Promise<void> {
+    assert.equal(buffer.length % this.worldSize, 0, "one equal part per rank");
+    return this.#run((waiter) => this.#bulk.reduceScatter(buffer, waiter));
+  }
+
   async allGather(own: Float32Array): Promise<Float32Array> {
     const all = new Float32Array(own.length * this.worldSize);
     all.set(own, own.length * this.rank);
@@ -243,9 +253,8 @@ class ConnectedGroup implements PeerGroup {
 
   #accept(rank: number, lane: "small" | "bulk", frame: Frame): void {
     if (lane === "bulk") this.#bulk.accept(frame);
-    else if (frame.kind === "start-reduce" || frame.kind === "start-broadcast") {
-      this.#bulk.acceptStart(rank, frame);
-    } else this.#small.accept(rank, frame);
+    else if (frame.kind.startsWith("start-")) this.#bulk.acceptStart(rank, frame);
+    else this.#small.accept(rank, frame);
   }
 
   /** Runs what may find that the ranks have diverged. */

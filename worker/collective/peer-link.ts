@@ -215,11 +215,13 @@ export class PeerLink {
         this.#events.changed();
         return;
       case "start-reduce":
+      case "start-scatter":
       case "start-broadcast":
       case "gather":
       case "sum":
       case "barrier":
       case "reduce":
+      case "scatter":
       case "broadcast":
         if (this.#parted.has(lane)) throw frameError("REORDERED", `${frame.kind} after goodbye`);
         this.#events.frame(lane, frame);
