@@ -1,7 +1,7 @@
 /** The links to all peers of one generation: how they form, break and part together. */
 
 import { FleetError, type PlainError } from "../../proto/errors.ts";
-import { encodeNotice, type Frame, type FrameScope, hashExperiment } from "./frame.ts";
+import { type Frame, type FrameScope, hashExperiment } from "./frame.ts";
 import { Latch, within } from "./latch.ts";
 import {
   describeGeneration,
@@ -132,8 +132,8 @@ export class Links {
     this.#unhost();
     clearInterval(this.#pulse);
     this.#released.open();
-    if (reason !== undefined) this.sendToAll(encodeNotice(this.#scope, "abort", { json: reason }));
     const links = [...this.#links.values()];
+    if (reason !== undefined) for (const link of links) link.sayAborted(reason);
     const ended = Promise.all(links.map((link) => link.endOutlets()));
     // Were the inlets closed at once, a peer might notice that before it reads the reason.
     if (reason !== undefined) await within(ended, FLUSH_MS);

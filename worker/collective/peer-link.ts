@@ -140,6 +140,12 @@ export class PeerLink {
     for (const outlet of this.#outlets.values()) outlet.write(goodbye);
   }
 
+  /** Tells why on every stream: the peer may come to the end of one long before that of another. */
+  sayAborted(reason: PlainError): void {
+    const abort = encodeNotice(this.#ownScope, "abort", { json: reason });
+    for (const outlet of this.#outlets.values()) outlet.write(abort);
+  }
+
   /** To be called once every {@link PULSE_MS}. */
   beat(nowMs: number): void {
     this.sendSmall(encodeNotice(this.#ownScope, "alive"));
