@@ -41,6 +41,13 @@ interface RingOperation {
   turnAt: number | undefined;
 }
 
+/** How far a rank has come in the ring operation whose turn it is. */
+export interface RingProgress {
+  readonly sequence: number;
+  /** Chunks that it has yet to receive. */
+  readonly pending: number;
+}
+
 export interface BulkLaneOptions {
   readonly worldSize: number;
   readonly scope: FrameScope;
@@ -131,6 +138,11 @@ export class BulkLane {
       (rank) => rank !== this.#options.scope.source && this.#startedBy[rank]! <= head.sequence,
     );
     return { what: describe(head), startedAt: head.turnAt, missing };
+  }
+
+  get progress(): RingProgress | undefined {
+    const [head] = this.#operations;
+    return head && { sequence: head.sequence, pending: head.plan.receives.length - head.received };
   }
 
   get isReceiving(): boolean {

@@ -1,6 +1,7 @@
 /** The links to all peers of one generation: how they form, break and part together. */
 
 import { FleetError, type PlainError } from "../../proto/errors.ts";
+import type { RingProgress } from "./bulk-lane.ts";
 import { type Frame, type FrameScope, hashExperiment } from "./frame.ts";
 import { Latch, within } from "./latch.ts";
 import {
@@ -28,6 +29,8 @@ export interface LinksEvents {
   frame(rank: number, lane: LaneName, frame: Frame): void;
   /** The successor takes more on the bulk lane. */
   drain(): void;
+  /** This worker's, for the peers to know. */
+  progress(): RingProgress | undefined;
   /** A peer has said goodbye on every stream. */
   left(): void;
   /** The generation cannot go on. Called once. */
@@ -69,7 +72,8 @@ export class Links {
     });
     for (const other of otherRanks(options)) this.#links.set(other, this.#linkTo(other));
     this.#pulse = setInterval(() => {
-      for (const link of this.#links.values()) link.beat(performance.now());
+      const progress = events.progress();
+      for (const link of this.#links.values()) link.beat(performance.now(), progress);
     }, PULSE_MS);
     this.#settle();
   }
@@ -88,6 +92,11 @@ export class Links {
   describeAbsent(): string {
     const absent = [...this.#links.values()].filter((link) => !link.isWhole);
     return absent.map((link) => link.obstacle).join("; ");
+  }
+
+  /** What a peer has last said; undefined when no ring operation is its turn. */
+  progressOf(rank: number): Partial<RingProgress> | undefined {
+    return this.#links.get(rank)?.progress;
   }
 
   hasLeft(rank: number): boolean {

@@ -130,6 +130,7 @@ class ConnectedGroup implements PeerGroup {
       {
         frame: (rank, lane, frame) => this.#accept(rank, lane, frame),
         drain: () => this.#guard(() => this.#bulk.drain()),
+        progress: () => this.#bulk.progress,
         left: () => this.#checkLeavers(),
         broken: (error) => this.#fail(error, error.toPlain()),
       },
@@ -289,7 +290,7 @@ class ConnectedGroup implements PeerGroup {
       if (oldest === undefined) continue;
       if (performance.now() - oldest.startedAt < this.opTimeoutMs) continue;
       const { what, missing } = oldest;
-      const ranks = missing.length > 0 ? missing : [predecessorOf(this.#members)];
+      const ranks = missing.length > 0 ? missing : [this.#slowestSender()];
       const who = describeRanks(this.#members, ranks);
       const verb = missing.length > 0 ? "no contribution" : "no further data";
       const text = `${what} took longer than ${this.opTimeoutMs} ms: ${verb} from ${who}`;
@@ -297,6 +298,22 @@ class ConnectedGroup implements PeerGroup {
       this.#fail(error, error.toPlain());
       return;
     }
+  }
+
+  /**
+   * In a ring everybody soon waits for the slowest, each for its own predecessor. Who lacks most is
+   * the one whose predecessor keeps the others waiting.
+   */
+  #slowestSender(): number {
+    const own = this.#bulk.progress;
+    const pendingAt = (rank: number) => {
+      const progress = rank === this.rank ? own : this.#links.progressOf(rank);
+      // A rank in another operation is through with this one: all have started it.
+      return progress?.sequence === own?.sequence ? (progress?.pending ?? 0) : 0;
+    };
+    const ranks = [...this.#members.peers.keys()];
+    const behind = ranks.reduce((a, b) => (pendingAt(b) > pendingAt(a) ? b : a));
+    return predecessorOf({ ...this.#members, rank: behind });
   }
 
   #listen(signal: AbortSignal | undefined): () => void {

@@ -7,6 +7,7 @@
 import { FleetError, type PlainError } from "../../proto/errors.ts";
 import { Lane, type PullRequest } from "../../proto/gen/peer.ts";
 import { PROTOCOL_VERSION } from "../../proto/version.ts";
+import type { RingProgress } from "./bulk-lane.ts";
 import { Farewell } from "./farewell.ts";
 import { decodeFrame, encodeNotice, type Frame, type FrameScope, frameError } from "./frame.ts";
 import { Inlet } from "./inlet.ts";
@@ -59,6 +60,7 @@ export class PeerLink {
   readonly #lanesIn: readonly LaneName[];
   readonly #lanesOut: readonly LaneName[];
   readonly #inlets = new Map<LaneName, Inlet>();
+  #progress: Partial<RingProgress> | undefined;
   readonly #outlets = new Map<LaneName, Outlet>();
   /** Lanes on which the peer's hello, and its goodbye, have arrived. */
   readonly #greeted = new Set<LaneName>();
@@ -146,9 +148,14 @@ export class PeerLink {
     for (const outlet of this.#outlets.values()) outlet.write(abort);
   }
 
+  /** What the peer has last said of its progress; undefined when no ring operation is its turn. */
+  get progress(): Partial<RingProgress> | undefined {
+    return this.#progress;
+  }
+
   /** To be called once every {@link PULSE_MS}. */
-  beat(nowMs: number): void {
-    this.sendSmall(encodeNotice(this.#ownScope, "alive"));
+  beat(nowMs: number, progress: RingProgress | undefined): void {
+    this.sendSmall(encodeNotice(this.#ownScope, "alive", { json: progress }));
     const silentMs = this.#silence.lengthAt(nowMs);
     if (!this.#greeted.has("small") || this.#farewell.hasLeft) return;
     if (silentMs < this.#options.silenceTimeoutMs) return;
@@ -209,6 +216,7 @@ export class PeerLink {
         this.#events.changed();
         return;
       case "alive":
+        this.#progress = frame.dtype === "json" ? readJson(frame) : undefined;
         return;
       case "abort":
         this.#events.lost(this.#reported(readJson(frame)));
