@@ -130,6 +130,17 @@ describe("a gang of processes", function () {
     });
   });
 
+  describe("whose member's link is too slow", () => {
+    it("ends, and names it, though all wait for one another", async () => {
+      await start(4);
+      await interpose({ type: "throttle", bytesPerSecond: 1e6 });
+      gang.start({ operations: [LARGE], join: { opTimeoutMs: 2000, sharedMemory: false } });
+      await assertBlame(gang.members, gang, /took longer than 2000 ms: no further data/);
+      assert.ok(proxy!.fired > 0);
+      await assertNothingLeft(gang.members);
+    });
+  });
+
   describe("whose stream is harmed", () => {
     const middle = Math.floor(1.5 * (HEADER_BYTES + CHUNK_BYTES));
     const large: [string, Operation][] = [
@@ -183,9 +194,9 @@ describe("a gang of processes", function () {
 async function assertCompletes(members: readonly Member[], count: number): Promise<void> {
   for (const member of members) {
     const { aborts } = await member.told("closed");
-    assert.equal(aborts, 0);
-    assert.deepEqual(member.all("failed"), []);
     assert.deepEqual(member.all("wrong"), []);
+    assert.deepEqual(member.all("failed"), []);
+    assert.equal(aborts, 0);
     assert.equal(member.all("done").length, count);
   }
   await assertNothingLeft(members);
