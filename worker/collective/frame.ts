@@ -28,10 +28,10 @@ const FLAG_FINAL = 1;
 const CRC_AT = 60;
 
 /**
- * `hello` opens a stream; `alive` is sent twice a second and says how far the sender has come in the
- * ring; `start-*` announces a ring operation to everyone; `goodbye` says that nothing follows, and `seen` that a goodbye and all before it has
- * arrived; `abort` ends the generation. The others carry an operation's data. The place in the list
- * is the code on the wire.
+ * `hello` opens a stream; `alive` is sent twice a second and says how far the sender has come in
+ * the ring; `start-*` announces a ring operation to everyone; `goodbye` says that nothing follows,
+ * and `seen` that a goodbye and all before it has arrived; `abort` ends the generation. The others
+ * carry an operation's data. The place in the list is the code on the wire.
  */
 const KINDS = [
   "hello",
