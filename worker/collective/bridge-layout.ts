@@ -48,6 +48,7 @@ export interface GroupLink {
 /** Engine thread to main thread. Buffers are shared, not copied. */
 export type BridgeRequest =
   | { readonly type: "all-reduce"; readonly slot: number; readonly buffer: SharedFloats }
+  | { readonly type: "reduce-scatter"; readonly slot: number; readonly buffer: SharedFloats }
   | { readonly type: "all-gather"; readonly slot: number; readonly all: SharedFloats }
   | {
       readonly type: "broadcast";

@@ -84,6 +84,8 @@ async function run(group: PeerGroup, request: BridgeRequest): Promise<void> {
   switch (request.type) {
     case "all-reduce":
       return group.allReduce(request.buffer);
+    case "reduce-scatter":
+      return group.reduceScatter(request.buffer);
     case "all-gather":
       return group.allGatherInto(request.all);
     case "broadcast":
@@ -132,6 +134,10 @@ class BridgedGroup implements ProcessGroup {
 
   allReduce(buffer: SharedFloats): Work {
     return this.#start((slot) => ({ type: "all-reduce", slot, buffer }));
+  }
+
+  reduceScatter(buffer: SharedFloats): Work {
+    return this.#start((slot) => ({ type: "reduce-scatter", slot, buffer }));
   }
 
   allGather(own: Float32Array): Float32Array {

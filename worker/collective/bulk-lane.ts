@@ -24,11 +24,11 @@ import {
 } from "./frame.ts";
 import { CHUNK_BYTES, expectFrame } from "./frame-order.ts";
 import { FramePool } from "./frame-pool.ts";
-import { planAllReduce, planBroadcast, type RingPlan } from "./ring.ts";
+import { planAllReduce, planBroadcast, planReduceScatter, type RingPlan } from "./ring.ts";
 import type { SharedOutbox } from "./shared-slots.ts";
 import type { Waiter } from "./small-lane.ts";
 
-type RingKind = "reduce" | "broadcast";
+type RingKind = keyof typeof NAMES;
 
 interface RingOperation {
   readonly kind: RingKind;
@@ -42,6 +42,13 @@ interface RingOperation {
   received: number;
   /** When it came first in line; undefined before. */
   turnAt: number | undefined;
+}
+
+/** How far a rank has come in the ring operation whose turn it is. */
+export interface RingProgress {
+  readonly sequence: number;
+  /** Chunks that it has yet to receive. */
+  readonly pending: number;
 }
 
 export interface BulkLaneOptions {
@@ -91,6 +98,14 @@ export class BulkLane {
     this.#start("reduce", buffer, wire, plan, waiter);
   }
 
+  /** `buffer` holds one equal part per rank. */
+  reduceScatter(buffer: Float32Array, waiter: Waiter): void {
+    const { wire } = this.#options;
+    const chunkFloats = CHUNK_BYTES / WIRE_BYTES[wire];
+    const plan = planReduceScatter(this.#place, { length: buffer.length, chunkFloats });
+    this.#start("scatter", buffer, wire, plan, waiter);
+  }
+
   broadcast(buffer: Float32Array, root: number, waiter: Waiter): void {
     const size = { length: buffer.length, chunkFloats: CHUNK_BYTES / WIRE_BYTES.f32, root };
     // Always exact: what is broadcast is state, not a sum.
@@ -130,6 +145,11 @@ export class BulkLane {
       (rank) => rank !== this.#options.scope.source && this.#startedBy[rank]! <= head.sequence,
     );
     return { what: describe(head), startedAt: head.turnAt, missing };
+  }
+
+  get progress(): RingProgress | undefined {
+    const [head] = this.#operations;
+    return head && { sequence: head.sequence, pending: head.plan.receives.length - head.received };
   }
 
   get isReceiving(): boolean {
@@ -266,8 +286,13 @@ function isComplete({ sent, received, plan }: RingOperation): boolean {
 }
 
 function describe({ kind, sequence, totalBytes, sent, received, plan }: RingOperation): string {
-  const name = kind === "reduce" ? "all-reduce" : "broadcast";
   const { receives, sends } = plan;
   const progress = `${received}/${receives.length} chunks in, ${sent}/${sends.length} out`;
-  return `${name} ${sequence} of ${totalBytes} bytes (${progress})`;
+  return `${NAMES[kind]} ${sequence} of ${totalBytes} bytes (${progress})`;
 }
+
+const NAMES = {
+  reduce: "all-reduce",
+  scatter: "reduce-scatter",
+  broadcast: "broadcast",
+} as const;

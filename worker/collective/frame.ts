@@ -32,11 +32,11 @@ const PLACE_AT = 52;
 const CRC_AT = 60;
 
 /**
- * `hello` opens a stream and `alive` is sent twice a second; `start-*` announces a ring operation
- * to everyone; `goodbye` says that nothing follows, and `seen` that a goodbye and all before it has
- * arrived; `memory` says whether the peer's shared memory could be opened, and `taken` how many
- * payloads have been read from it; `abort` ends the generation. The others carry an operation's
- * data. The place in the list is the code on the wire.
+ * `hello` opens a stream; `alive` is sent twice a second and says how far the sender has come in
+ * the ring; `start-*` announces a ring operation to everyone; `goodbye` says that nothing follows,
+ * and `seen` that a goodbye and all before it has arrived; `memory` says that the peer's shared
+ * memory is open, and `taken` how many payloads have been read from it; `abort` ends the
+ * generation. The others carry an operation's data. The place in the list is the code on the wire.
  */
 const KINDS = [
   "hello",
@@ -53,6 +53,8 @@ const KINDS = [
   "barrier",
   "reduce",
   "broadcast",
+  "start-scatter",
+  "scatter",
 ] as const;
 const DTYPES = ["f32", "bf16", "json", "none"] as const;
 

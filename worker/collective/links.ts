@@ -1,7 +1,8 @@
 /** The links to all peers of one generation: how they form, break and part together. */
 
 import { FleetError, type PlainError } from "../../proto/errors.ts";
-import { encodeNotice, type Frame, type FrameScope, hashExperiment } from "./frame.ts";
+import type { RingProgress } from "./bulk-lane.ts";
+import { type Frame, type FrameScope, hashExperiment } from "./frame.ts";
 import { Latch, within } from "./latch.ts";
 import {
   describeGeneration,
@@ -29,6 +30,8 @@ export interface LinksEvents {
   frame(rank: number, lane: LaneName, frame: Frame): void;
   /** The successor takes more on the bulk lane. */
   drain(): void;
+  /** This worker's, for the peers to know. */
+  progress(): RingProgress | undefined;
   /** A peer has said goodbye on every stream. */
   left(): void;
   /** The generation cannot go on. Called once. */
@@ -70,7 +73,8 @@ export class Links {
     });
     for (const other of otherRanks(options)) this.#links.set(other, this.#linkTo(other));
     this.#pulse = setInterval(() => {
-      for (const link of this.#links.values()) link.beat(performance.now());
+      const progress = events.progress();
+      for (const link of this.#links.values()) link.beat(performance.now(), progress);
     }, PULSE_MS);
     this.#settle();
   }
@@ -89,6 +93,11 @@ export class Links {
   describeAbsent(): string {
     const absent = [...this.#links.values()].filter((link) => !link.isWhole);
     return absent.map((link) => link.obstacle).join("; ");
+  }
+
+  /** What a peer has last said; undefined when no ring operation is its turn. */
+  progressOf(rank: number): Partial<RingProgress> | undefined {
+    return this.#links.get(rank)?.progress;
   }
 
   hasLeft(rank: number): boolean {
@@ -143,8 +152,8 @@ export class Links {
     this.#unhost();
     clearInterval(this.#pulse);
     this.#released.open();
-    if (reason !== undefined) this.sendToAll(encodeNotice(this.#scope, "abort", { json: reason }));
     const links = [...this.#links.values()];
+    if (reason !== undefined) for (const link of links) link.sayAborted(reason);
     const ended = Promise.all(links.map((link) => link.endOutlets()));
     // Were the inlets closed at once, a peer might notice that before it reads the reason.
     if (reason !== undefined) await within(ended, FLUSH_MS);

@@ -22,7 +22,8 @@ import type { SharedFloats } from "./process-group.ts";
 import { type PartKind, SmallLane, sumParts, type Waiter } from "./small-lane.ts";
 
 const OP_TIMEOUT_MS = 120_000;
-const SILENCE_TIMEOUT_MS = 5000;
+/** A stopped peer is to be found within 5 s: this, a tick, and what a busy machine adds. */
+const SILENCE_TIMEOUT_MS = 4000;
 /** How long a member that is done waits for the others to have read what it sent. */
 const LEAVE_TIMEOUT_MS = 30_000;
 /** Up to this size an all-reduce is one hop to everyone rather than 2 (W - 1) hops. */
@@ -38,7 +39,7 @@ export interface JoinOptions extends Membership {
   readonly transport?: Transport;
   /** How long one collective may take once its turn has come. Default 120 s. */
   readonly opTimeoutMs?: number;
-  /** A peer whose main thread says nothing for longer is lost. Default 5 s. */
+  /** A peer whose main thread says nothing for longer is lost. Default 4 s. */
   readonly silenceTimeoutMs?: number;
   /** Whether bulk data between workers of one host may go through shared memory. Default true. */
   readonly sharedMemory?: boolean;
@@ -68,6 +69,11 @@ export interface PeerGroup {
   readonly failed: Promise<FleetError>;
   /** Replaces `buffer` by its sum over all ranks. Several may be under way. */
   allReduce(buffer: SharedFloats): Promise<void>;
+  /**
+   * As {@link allReduce}, but for the part of this rank only: `buffer` holds one equal part per
+   * rank, and afterwards the other ranks' parts are undefined.
+   */
+  reduceScatter(buffer: SharedFloats): Promise<void>;
   allGather(own: Float32Array): Promise<Float32Array>;
   /** As allGather, in place: `all` holds one equal part per rank, own part filled in. */
   allGatherInto(all: Float32Array): Promise<void>;
@@ -130,6 +136,7 @@ class ConnectedGroup implements PeerGroup {
       {
         frame: (rank, lane, frame) => this.#accept(rank, lane, frame),
         drain: () => this.#guard(() => this.#bulk.drain()),
+        progress: () => this.#bulk.progress,
         left: () => this.#checkLeavers(),
         broken: (error) => this.#fail(error, error.toPlain()),
       },
@@ -180,6 +187,11 @@ class ConnectedGroup implements PeerGroup {
         this.#stats.allReduceSeconds += (performance.now() - this.#reducingSince) / 1000;
       }
     }
+  }
+
+  reduceScatter(buffer: SharedFloats): Promise<void> {
+    assert.equal(buffer.length % this.worldSize, 0, "one equal part per rank");
+    return this.#run((waiter) => this.#bulk.reduceScatter(buffer, waiter));
   }
 
   async allGather(own: Float32Array): Promise<Float32Array> {
@@ -251,9 +263,8 @@ class ConnectedGroup implements PeerGroup {
 
   #accept(rank: number, lane: "small" | "bulk", frame: Frame): void {
     if (lane === "bulk") this.#bulk.accept(frame);
-    else if (frame.kind === "start-reduce" || frame.kind === "start-broadcast") {
-      this.#bulk.acceptStart(rank, frame);
-    } else this.#small.accept(rank, frame);
+    else if (frame.kind.startsWith("start-")) this.#bulk.acceptStart(rank, frame);
+    else this.#small.accept(rank, frame);
   }
 
   /** Runs what may find that the ranks have diverged. */
@@ -287,7 +298,7 @@ class ConnectedGroup implements PeerGroup {
       if (oldest === undefined) continue;
       if (performance.now() - oldest.startedAt < this.opTimeoutMs) continue;
       const { what, missing } = oldest;
-      const ranks = missing.length > 0 ? missing : [predecessorOf(this.#members)];
+      const ranks = missing.length > 0 ? missing : [this.#slowestSender()];
       const who = describeRanks(this.#members, ranks);
       const verb = missing.length > 0 ? "no contribution" : "no further data";
       const text = `${what} took longer than ${this.opTimeoutMs} ms: ${verb} from ${who}`;
@@ -295,6 +306,22 @@ class ConnectedGroup implements PeerGroup {
       this.#fail(error, error.toPlain());
       return;
     }
+  }
+
+  /**
+   * In a ring everybody soon waits for the slowest, each for its own predecessor. Who lacks most is
+   * the one whose predecessor keeps the others waiting.
+   */
+  #slowestSender(): number {
+    const own = this.#bulk.progress;
+    const pendingAt = (rank: number) => {
+      const progress = rank === this.rank ? own : this.#links.progressOf(rank);
+      // A rank in another operation is through with this one: all have started it.
+      return progress?.sequence === own?.sequence ? (progress?.pending ?? 0) : 0;
+    };
+    const ranks = [...this.#members.peers.keys()];
+    const behind = ranks.reduce((a, b) => (pendingAt(b) > pendingAt(a) ? b : a));
+    return predecessorOf({ ...this.#members, rank: behind });
   }
 
   #listen(signal: AbortSignal | undefined): () => void {

@@ -8,6 +8,7 @@ import { FleetError, type PlainError } from "../../proto/errors.ts";
 import { Lane, type PullRequest } from "../../proto/gen/peer.ts";
 import type { Transport } from "../../proto/transport.ts";
 import { PROTOCOL_VERSION } from "../../proto/version.ts";
+import type { RingProgress } from "./bulk-lane.ts";
 import { Farewell } from "./farewell.ts";
 import { decodeFrame, encodeNotice, type Frame, type FrameScope, frameError } from "./frame.ts";
 import { Inlet } from "./inlet.ts";
@@ -68,6 +69,7 @@ export class PeerLink {
   readonly #lanesIn: readonly LaneName[];
   readonly #lanesOut: readonly LaneName[];
   readonly #inlets = new Map<LaneName, Inlet>();
+  #progress: Partial<RingProgress> | undefined;
   readonly #outlets = new Map<LaneName, Outlet>();
   /** Lanes on which the peer's hello, and its goodbye, have arrived. */
   readonly #greeted = new Set<LaneName>();
@@ -164,9 +166,20 @@ export class PeerLink {
     for (const outlet of this.#outlets.values()) outlet.write(goodbye);
   }
 
+  /** Tells why on every stream: the peer may come to the end of one long before that of another. */
+  sayAborted(reason: PlainError): void {
+    const abort = encodeNotice(this.#ownScope, "abort", { json: reason });
+    for (const outlet of this.#outlets.values()) outlet.write(abort);
+  }
+
+  /** What the peer has last said of its progress; undefined when no ring operation is its turn. */
+  get progress(): Partial<RingProgress> | undefined {
+    return this.#progress;
+  }
+
   /** To be called once every {@link PULSE_MS}. */
-  beat(nowMs: number): void {
-    this.sendSmall(encodeNotice(this.#ownScope, "alive"));
+  beat(nowMs: number, progress: RingProgress | undefined): void {
+    this.sendSmall(encodeNotice(this.#ownScope, "alive", { json: progress }));
     const silentMs = this.#silence.lengthAt(nowMs);
     if (!this.#greeted.has("small") || this.#farewell.hasLeft) return;
     if (silentMs < this.#options.silenceTimeoutMs) return;
@@ -229,6 +242,7 @@ export class PeerLink {
         this.#greet(lane, readJson(frame));
         return;
       case "alive":
+        this.#progress = frame.dtype === "json" ? readJson(frame) : undefined;
         return;
       case "abort":
         this.#events.lost(this.#reported(readJson(frame)));
@@ -248,11 +262,13 @@ export class PeerLink {
         this.#events.drain();
         return;
       case "start-reduce":
+      case "start-scatter":
       case "start-broadcast":
       case "gather":
       case "sum":
       case "barrier":
       case "reduce":
+      case "scatter":
       case "broadcast":
         if (this.#parted.has(lane)) throw frameError("REORDERED", `${frame.kind} after goodbye`);
         this.#events.frame(lane, frame);

@@ -1,4 +1,6 @@
 import { createHash, timingSafeEqual } from "node:crypto";
+import { once } from "node:events";
+import net from "node:net";
 import os from "node:os";
 import { logVerbosity, Server, type StatusObject, setLogVerbosity, status } from "@grpc/grpc-js";
 import { FleetError } from "../../proto/errors.ts";
@@ -55,7 +57,18 @@ export async function startPeerServer(options: PeerServerOptions): Promise<PeerS
   const hosted = new HostedGenerations(options.joinToken);
   server.addService(peerService, { pull: (call: PullCall) => hosted.serve(call) });
   const memoryHost = await findMemoryHost();
-  const port = await bind(server, options);
+  // A connection to a stopped process closes only when its socket is destroyed, which grpc-js does
+  // not do once it has said goodbye: so the sockets are this module's.
+  const sockets = new Set<net.Socket>();
+  const injector = server.createConnectionInjector(
+    (options.transport ?? PLAINTEXT).serverCredentials,
+  );
+  const listener = net.createServer({ noDelay: true }, (socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+    injector.injectConnection(socket);
+  });
+  const port = await listen(listener, options);
   return {
     address: hostPort(reachableName(options.host), port),
     port,
@@ -63,30 +76,29 @@ export async function startPeerServer(options: PeerServerOptions): Promise<PeerS
     host: (generation) => hosted.add(generation),
     close: async () => {
       await hosted.shutDown();
+      const closed = once(listener, "close");
+      listener.close();
       // Lets out what the streams' ends still have in the sockets' buffers.
       await within(new Promise((resolve) => server.tryShutdown(resolve)), SHUTDOWN_MS);
       server.forceShutdown();
+      for (const socket of sockets) socket.destroy();
+      await closed;
     },
   };
 }
 
-function bind(server: Server, options: PeerServerOptions): Promise<number> {
-  const { host, port, transport = PLAINTEXT } = options;
+async function listen(listener: net.Server, { host, port }: PeerServerOptions): Promise<number> {
   const address = hostPort(host, port);
-  return new Promise((resolve, reject) => {
-    server.bindAsync(address, transport.serverCredentials, (error, bound) => {
-      if (error === null) {
-        resolve(bound);
-        return;
-      }
-      server.forceShutdown();
-      reject(
-        error.message.includes("EADDRINUSE")
-          ? new FleetError("PORT_IN_USE", `another process listens on ${address}`, { port }, error)
-          : new FleetError("USAGE", `cannot listen on ${address}: ${error.message}`, {}, error),
-      );
-    });
-  });
+  listener.listen(port, host);
+  try {
+    await once(listener, "listening");
+  } catch (thrown) {
+    const error = thrown as NodeJS.ErrnoException;
+    throw error.code === "EADDRINUSE"
+      ? new FleetError("PORT_IN_USE", `another process listens on ${address}`, { port }, error)
+      : new FleetError("USAGE", `cannot listen on ${address}: ${error.message}`, {}, error);
+  }
+  return (listener.address() as net.AddressInfo).port;
 }
 
 function reachableName(host: string): string {

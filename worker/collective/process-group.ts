@@ -31,6 +31,11 @@ export interface ProcessGroup {
    * `wait()` has returned; when that throws, the contents are undefined.
    */
   allReduce(buffer: SharedFloats): Work;
+  /**
+   * Starts to replace the part of this rank by its sum over all ranks: of W equal parts of `buffer`
+   * the one at place `rank`. The other parts are undefined afterwards. Otherwise as allReduce.
+   */
+  reduceScatter(buffer: SharedFloats): Work;
   /** Concatenates every rank's `own`, equally long everywhere, in rank order. For small data. */
   allGather(own: Float32Array): Float32Array;
   /** Overwrites `buffer` on every other rank by `root`'s. */
@@ -45,6 +50,7 @@ export const soloGroup: ProcessGroup = {
   worldSize: 1,
   allReduceSeconds: 0,
   allReduce: () => ({ wait: () => {} }),
+  reduceScatter: () => ({ wait: () => {} }),
   allGather: (own) => own.slice(),
   broadcast: () => {},
   barrier: () => {},

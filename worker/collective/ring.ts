@@ -10,6 +10,9 @@
  * Slice s starts at rank s and is summed in the order s, s + 1, ... s - 1, always. One rank alone,
  * s - 1, adds the last addend; the others copy its result: all hold the same bits.
  *
+ * Reduce-scatter alone shifts this by one rank, so that slice r ends at rank r: in round t, rank r
+ * sends slice r - t - 1. Slice s is then summed in the order s + 1, s + 2, ... s, always.
+ *
  * Slices travel in chunks, and a chunk is passed on as soon as it is there.
  */
 
@@ -49,21 +52,43 @@ export interface RingSize {
   readonly chunkFloats: number;
 }
 
-export function planAllReduce({ rank, worldSize }: RingPlace, size: RingSize): RingPlan {
+export function planAllReduce(place: RingPlace, size: RingSize): RingPlan {
+  const { rank, worldSize } = place;
+  const actions = Array.from({ length: 2 * (worldSize - 1) }, (_, round) =>
+    actionIn(round, worldSize),
+  );
+  return planRounds(place, size, { firstSlice: rank, actions });
+}
+
+/** Rank r ends up with the sum of slice r; its other slices hold parts of sums. */
+export function planReduceScatter(place: RingPlace, size: RingSize): RingPlan {
+  const { rank, worldSize } = place;
+  // Nobody else reads the sums, so nothing rounds them to the wire.
+  const actions = new Array<"add">(worldSize - 1).fill("add");
+  return planRounds(place, size, { firstSlice: rank - 1, actions });
+}
+
+interface Rounds {
+  /** Sent in round 0; each round sends the slice before the last one's. */
+  readonly firstSlice: number;
+  /** One per round. */
+  readonly actions: readonly Receive["action"][];
+}
+
+function planRounds({ worldSize }: RingPlace, size: RingSize, rounds: Rounds): RingPlan {
   const sends: Send[] = [];
   const receives: Receive[] = [];
-  const rounds = 2 * (worldSize - 1);
-  for (let round = 0; round < rounds; round++) {
-    const sent = slice(rank - round, worldSize, size.length);
+  for (const [round, action] of rounds.actions.entries()) {
+    const sent = slice(rounds.firstSlice - round, worldSize, size.length);
     // Received in the round before, chunk by chunk: that is where those receives begin.
     const base = receives.length - chunkCountOf(sent, size.chunkFloats);
     for (const move of chunks(round, sent, size.chunkFloats)) {
       sends.push({ ...move, after: round === 0 ? 0 : base + move.chunkIndex + 1 });
     }
-    const received = slice(rank - round - 1, worldSize, size.length);
-    const action = actionIn(round, worldSize);
-    for (const move of chunks(round, received, size.chunkFloats))
+    const received = slice(rounds.firstSlice - round - 1, worldSize, size.length);
+    for (const move of chunks(round, received, size.chunkFloats)) {
       receives.push({ ...move, action });
+    }
   }
   return { sends, receives };
 }

@@ -54,6 +54,7 @@ function replayingGroup(
       throw new Paused();
     },
     allReduce: unsupported,
+    reduceScatter: unsupported,
     broadcast: unsupported,
     barrier: unsupported,
   };

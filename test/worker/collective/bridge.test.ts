@@ -48,6 +48,13 @@ describe("the bridge between main thread and engine thread", function () {
     });
   }
 
+  it("leaves to each rank the sum of its part", async () => {
+    await start(3);
+    for (const result of await gang.each((group) => run(group, "scatter"))) {
+      assert.deepEqual(result, { values: [6, 6] });
+    }
+  });
+
   it("returns gathers that later ones leave alone", async () => {
     await start(2);
     const values = [0, 10, 1, 10, 600_000, 0.5, 1.5, 7, 7];

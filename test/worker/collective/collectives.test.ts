@@ -62,6 +62,24 @@ describe("a gang", function () {
         });
       }
 
+      for (const part of [0, 1, 3000, 100_003]) {
+        it(`leaves to each rank the sum of its own ${part} floats`, async () => {
+          const length = part * worldSize;
+          const scatter = () =>
+            gang.each(async (group) => {
+              const buffer = sharedFloats(addend(group.rank, length));
+              await group.reduceScatter(buffer);
+              return buffer.subarray(group.rank * part, (group.rank + 1) * part);
+            });
+          const results = await scatter();
+          const expected = sumOverRanks(worldSize, length);
+          for (const [rank, own] of results.entries()) {
+            assertSums([own], expected.subarray(rank * part, (rank + 1) * part), 1e-6 * worldSize);
+          }
+          assert.deepEqual((await scatter()).map(hash), results.map(hash), "always in one order");
+        });
+      }
+
       it("gathers parts in rank order, small ones and such as take several frames", async () => {
         for (const length of [0, 1, 256, 70_000]) {
           const results = await gang.each((group) => group.allGather(addend(group.rank, length)));
@@ -110,6 +128,19 @@ describe("a gang", function () {
     await gang.close();
   });
 
+  it("rounds only what travels of a reduce-scatter in bfloat16, not its sums", async () => {
+    const gang = await formGang(2, { wire: "bf16" });
+    const fine = 1 + 2 ** -20;
+    await gang.each(async (group) => {
+      const buffer = sharedFloats(20_000).fill(fine);
+      await group.reduceScatter(buffer);
+      const own = buffer.subarray(10_000 * group.rank, 10_000 * (group.rank + 1));
+      const expected = Math.fround(fine + 1);
+      assert.ok(own.every((x) => x === expected));
+    });
+    await gang.close();
+  });
+
   it("does not hold small gathers up behind a large sum", async () => {
     const gang = await formGang(2);
     const order: string[] = [];
@@ -137,7 +168,7 @@ describe("a gang", function () {
 /** One drawn operation; all ranks draw the same. Returns what it leaves under way. */
 async function mixedRound(group: PeerGroup, prng: Prng): Promise<Promise<void>[]> {
   const { rank, worldSize } = group;
-  const kind = prng.int(0, 3);
+  const kind = prng.int(0, 4);
   const length = prng.int(0, 1) === 0 ? prng.int(0, 100) : prng.int(8_000, 90_000);
   const salt = prng.int(0, 99);
   if (kind === 0) {
@@ -153,10 +184,13 @@ async function mixedRound(group: PeerGroup, prng: Prng): Promise<Promise<void>[]
     await group.broadcast(buffer, salt % worldSize);
     assert.ok(buffer.every((x) => x === salt % worldSize));
   } else {
-    const buffer = sharedFloats(length).fill(salt + rank);
+    const isScatter = kind === 4;
+    const buffer = sharedFloats(isScatter ? length * worldSize : length).fill(salt + rank);
+    const result = isScatter ? buffer.subarray(rank * length, (rank + 1) * length) : buffer;
     const expected = salt * worldSize + (worldSize * (worldSize - 1)) / 2;
-    const check = () => assert.ok(buffer.every((x) => x === expected));
-    return [group.allReduce(buffer).then(check)];
+    const check = () => assert.ok(result.every((x) => x === expected));
+    const sum = isScatter ? group.reduceScatter(buffer) : group.allReduce(buffer);
+    return [sum.then(check)];
   }
   return [];
 }

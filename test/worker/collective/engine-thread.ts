@@ -24,6 +24,12 @@ const TASKS = {
     works[0]?.wait();
     return [...buffers.map((buffer) => buffer.at(-1) ?? -1), ...gathered];
   },
+  /** The rank's own part: the other is undefined. */
+  scatter: ({ rank, worldSize, reduceScatter }) => {
+    const buffer = sharedFloats(100_000 * worldSize).fill(rank + 1);
+    reduceScatter(buffer).wait();
+    return [buffer[100_000 * rank]!, buffer[100_000 * (rank + 1) - 1]!];
+  },
   /** Each result is the caller's own: a later gather does not change it. */
   gather: ({ rank, allGather }) => {
     const first = allGather(Float32Array.of(rank, 10));
@@ -75,6 +81,7 @@ const calls: ProcessGroup = {
     return group.allReduceSeconds;
   },
   allReduce: (buffer) => group.allReduce(buffer),
+  reduceScatter: (buffer) => group.reduceScatter(buffer),
   allGather: (own) => group.allGather(own),
   broadcast: (buffer, root) => group.broadcast(buffer, root),
   barrier: () => group.barrier(),

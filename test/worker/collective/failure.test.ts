@@ -1,11 +1,7 @@
 import assert from "node:assert/strict";
-import { type ChildProcess, fork } from "node:child_process";
-import { once } from "node:events";
 import { FleetError } from "../../../proto/errors.ts";
-import { joinGroup, type PeerGroup } from "../../../worker/collective/peer-group.ts";
-import type { PeerServer } from "../../../worker/collective/peer-server.ts";
-import { formGang, joinDefaults, startLoopbackServer } from "./gang.ts";
-import type { MemberMessage, MemberTask } from "./member-process.ts";
+import type { PeerGroup } from "../../../worker/collective/peer-group.ts";
+import { formGang } from "./gang.ts";
 import { sharedFloats } from "./shared-floats.ts";
 
 /** Asserts that the operation fails and that rank `rank` gets the blame, in words and in data. */
@@ -20,86 +16,6 @@ async function assertBlames(operation: Promise<unknown>, rank: number, pattern: 
     return true;
   });
 }
-
-async function nextMessage(child: ChildProcess, type: MemberMessage["type"]) {
-  for (;;) {
-    const [message] = (await once(child, "message")) as [MemberMessage];
-    if (message.type === type) return message;
-  }
-}
-
-async function startMember(): Promise<{ child: ChildProcess; address: string }> {
-  const child = fork(new URL("./member-process.js", import.meta.url));
-  const [message] = (await once(child, "message")) as [MemberMessage];
-  assert.ok(message.type === "listening");
-  return { child, address: message.address };
-}
-
-describe("a gang whose last member is another process", function () {
-  this.timeout(30_000);
-  let child: ChildProcess;
-  let servers: PeerServer[];
-  let peers: MemberTask["peers"];
-
-  beforeEach(async () => {
-    servers = await Promise.all([startLoopbackServer(), startLoopbackServer()]);
-    const member = await startMember();
-    child = member.child;
-    const addresses = [...servers.map(({ address }) => address), member.address];
-    peers = addresses.map((address, rank) => ({ workerId: `w${rank}`, address }));
-  });
-  afterEach(async () => {
-    child.kill("SIGKILL");
-    await Promise.all(servers.map((server) => server.close()));
-  });
-
-  async function form(task: Omit<MemberTask, "rank" | "peers">): Promise<PeerGroup[]> {
-    child.send({ ...task, rank: 2, peers } satisfies MemberTask);
-    return Promise.all(
-      servers.map((server, rank) =>
-        joinGroup({ ...joinDefaults(server, rank), peers, silenceTimeoutMs: 2000 }),
-      ),
-    );
-  }
-
-  async function reduceUntilItFails(group: PeerGroup, floats: number): Promise<void> {
-    const buffer = sharedFloats(floats);
-    for (;;) await group.allReduce(buffer);
-  }
-
-  it("learns at once, in the middle of a sum, that it was killed", async () => {
-    const floats = 4_000_000;
-    const groups = await form({ work: "reduce-for-ever", floats });
-    const failures = groups.map((group) =>
-      assertBlames(reduceUntilItFails(group, floats), 2, /was lost/),
-    );
-    await nextMessage(child, "reduced");
-    await nextMessage(child, "reducing");
-    child.kill("SIGKILL");
-    await Promise.all(failures);
-    await Promise.all(groups.map((group) => assertBlames(group.barrier(), 2, /was lost/)));
-    await Promise.all(groups.map((group) => group.close()));
-  });
-
-  it("learns after a while that it was stopped", async () => {
-    const groups = await form({ work: "reduce-for-ever", floats: 4_000_000 });
-    const failures = groups.map((group) =>
-      assertBlames(reduceUntilItFails(group, 4_000_000), 2, /was lost: silent for \d+ ms/),
-    );
-    await nextMessage(child, "reduced");
-    child.kill("SIGSTOP");
-    await Promise.all(failures);
-    await Promise.all(groups.map((group) => group.close()));
-  });
-
-  it("leaves nothing open: the other process ends by itself", async () => {
-    const groups = await form({ work: "reduce-once", floats: 100_000 });
-    await Promise.all(groups.map((group) => group.allReduce(sharedFloats(100_000).fill(1))));
-    const exited = once(child, "exit");
-    await Promise.all(groups.map((group) => group.close()));
-    assert.deepEqual(await exited, [0, null]);
-  });
-});
 
 describe("a generation", function () {
   this.timeout(30_000);

@@ -1,46 +1,158 @@
 /**
  * A member of a gang in a process of its own. The parent sends one {@link MemberTask} over the IPC
- * channel; the process ends by itself once nothing keeps it alive.
+ * channel; the process carries it out, checks every result, leaves the group and ends by itself
+ * once nothing keeps it alive. Started with an argument, it sends what a relay makes of its frames.
  */
 
-import type { Peer } from "../../../worker/collective/membership.ts";
+import { setImmediate } from "node:timers/promises";
+import { FleetError, type PlainError } from "../../../proto/errors.ts";
+import type { JoinOptions, PeerGroup } from "../../../worker/collective/peer-group.ts";
 import { joinGroup } from "../../../worker/collective/peer-group.ts";
+import { CheckedOperations, type Operation, WrongResult } from "./checked-operations.ts";
+import { type FrameFaultInjection, startFrameRelay } from "./frame-relay.ts";
 import { joinDefaults, startLoopbackServer } from "./gang.ts";
-import { sharedFloats } from "./shared-floats.ts";
 
 export interface MemberTask {
   readonly rank: number;
-  /** This process's own address may be missing: it is filled in. */
-  readonly peers: readonly Peer[];
-  /** All-reduce for ever, or once before leaving. */
-  readonly work: "reduce-for-ever" | "reduce-once";
-  readonly floats: number;
+  readonly peers: JoinOptions["peers"];
+  readonly join?: JoinOverrides;
+  /** Carried out in order, again and again. */
+  readonly operations: readonly Operation[];
+  /** How many to carry out in all; for ever when absent. */
+  readonly count?: number;
+  readonly halt?: Halt;
+  /** After how many operations to collect garbage and report the memory. */
+  readonly measureAfter?: readonly number[];
+}
+
+/** What of JoinOptions can travel as JSON. */
+export interface JoinOverrides extends Partial<Pick<JoinOptions, (typeof OVERRIDABLE)[number]>> {
+  /** Whether large chunks may travel otherwise than over a connection. */
+  readonly sharedMemory?: boolean;
+}
+const OVERRIDABLE = ["wire", "formationTimeoutMs", "opTimeoutMs", "silenceTimeoutMs"] as const;
+
+/** Where this member stops going on, and how. */
+export interface Halt {
+  /** Of the operation, counted over all that are carried out. */
+  readonly index: number;
+  /** `during`: once some of the others' data has arrived. */
+  readonly when: "before" | "during" | "after";
+  /** `freeze` blocks the thread, so that nothing is answered; `idle` only starts nothing more. */
+  readonly how: "freeze" | "idle";
+  /** Of a freeze; for ever when absent. */
+  readonly forMs?: number;
 }
 
 export type MemberMessage =
   | { readonly type: "listening"; readonly address: string }
-  | { readonly type: "reducing" }
-  | { readonly type: "reduced"; readonly first: number };
+  | { readonly type: "formed" }
+  | { readonly type: "halted"; readonly index: number }
+  /** The relay has done to one frame what it was started for. */
+  | { readonly type: "injected"; readonly at: number }
+  /** An operation is complete, and its result is right. */
+  | { readonly type: "done"; readonly index: number }
+  | { readonly type: "wrong"; readonly index: number; readonly message: string }
+  /** Of the process, and what is reachable in it. */
+  | { readonly type: "memory"; readonly rssBytes: number; readonly liveBytes: number }
+  /** The operation `index` was rejected, `at` in epoch milliseconds. */
+  | {
+      readonly type: "failed";
+      readonly at: number;
+      readonly index: number;
+      readonly error: PlainError;
+    }
+  /** Group and server are closed. */
+  | { readonly type: "closed"; readonly aborts: number };
 
-function tell(message: MemberMessage): void {
-  process.send?.(message);
-}
+/** No freeze lasts longer, so that no process is left when the parent is gone. */
+const FREEZE_MS_MAX = 60_000;
 
+const injection = process.argv[2];
 const server = await startLoopbackServer();
+const relay =
+  injection === undefined
+    ? undefined
+    : await startFrameRelay(server.address, JSON.parse(injection) as FrameFaultInjection, () => {
+        void tell({ type: "injected", at: epochMs() });
+      });
+
+const orphaned = () => process.exit(1);
+process.once("disconnect", orphaned);
 process.once("message", (task: MemberTask) => {
   void carryOut(task);
 });
-tell({ type: "listening", address: server.address });
+await tell({ type: "listening", address: relay?.address ?? server.address });
 
 async function carryOut(task: MemberTask): Promise<void> {
-  const group = await joinGroup({ ...joinDefaults(server, task.rank), peers: task.peers });
-  do {
-    tell({ type: "reducing" });
-    const buffer = sharedFloats(task.floats).fill(task.rank);
-    await group.allReduce(buffer);
-    tell({ type: "reduced", first: buffer[0] ?? 0 });
-  } while (task.work === "reduce-for-ever");
-  await group.close();
+  let aborts = 0;
+  let index = 0;
+  let group: PeerGroup | undefined;
+  try {
+    const options = { ...joinDefaults(server, task.rank), peers: task.peers, ...task.join };
+    group = await joinGroup(options);
+    void group.failed.then(() => aborts++);
+    await tell({ type: "formed" });
+    const operations = new CheckedOperations(group, task.operations);
+    for (; index < (task.count ?? Number.POSITIVE_INFINITY); index++) {
+      await carryOutOne(group, operations, index, task);
+    }
+  } catch (thrown) {
+    if (thrown instanceof WrongResult) {
+      await tell({ type: "wrong", index, message: thrown.message });
+      group?.abort(new FleetError("UNEXPECTED", thrown.message));
+    } else {
+      const error = FleetError.from(thrown).toPlain();
+      await tell({ type: "failed", at: epochMs(), index, error });
+    }
+  }
+  await group?.close();
   await server.close();
-  process.disconnect?.();
+  relay?.close();
+  await tell({ type: "closed", aborts });
+  process.off("disconnect", orphaned);
+  process.disconnect();
+}
+
+async function carryOutOne(
+  group: PeerGroup,
+  operations: CheckedOperations,
+  index: number,
+  { halt, measureAfter }: MemberTask,
+): Promise<void> {
+  const halting = halt?.index === index ? halt : undefined;
+  if (halting?.when === "before") await haltIn(group, halting);
+  const running = operations.run(index);
+  if (halting?.when === "during") {
+    // Whatever ends the operation is thrown below.
+    const over = running.catch(() => {}).then(() => true);
+    while (!operations.isUnderWay && !(await Promise.race([over, setImmediate(false)])));
+    await haltIn(group, halting);
+  }
+  await running;
+  await tell({ type: "done", index });
+  if (halting?.when === "after") await haltIn(group, halting);
+  if (!measureAfter?.includes(index + 1)) return;
+  globalThis.gc?.();
+  const { rss, heapUsed, external } = process.memoryUsage();
+  await tell({ type: "memory", rssBytes: rss, liveBytes: heapUsed + external });
+}
+
+async function haltIn(group: PeerGroup, { how, forMs, index }: Halt): Promise<void> {
+  await tell({ type: "halted", index });
+  if (how === "idle") throw await group.failed;
+  const nothing = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+  Atomics.wait(nothing, 0, 0, forMs ?? FREEZE_MS_MAX);
+  if (forMs === undefined) process.exit(1);
+}
+
+/** Resolves when the parent can read the message, whatever happens to this process next. */
+function tell(message: MemberMessage): Promise<void> {
+  return new Promise((resolve) => {
+    process.send?.(message, undefined, undefined, () => resolve());
+  });
+}
+
+function epochMs(): number {
+  return performance.timeOrigin + performance.now();
 }

@@ -1,6 +1,11 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { planAllReduce, planBroadcast, type RingPlan } from "../../../worker/collective/ring.ts";
+import {
+  planAllReduce,
+  planBroadcast,
+  planReduceScatter,
+  type RingPlan,
+} from "../../../worker/collective/ring.ts";
 import { Prng } from "../../support/prng.ts";
 
 /**
@@ -77,6 +82,38 @@ describe("the ring", () => {
     const { sends } = planAllReduce({ rank: 1, worldSize: 4 }, { length: 4000, chunkFloats: 64 });
     const floats = sends.reduce((total, { begin, end }) => total + end - begin, 0);
     assert.equal(floats, 6000);
+  });
+
+  it("leaves to each rank the sum of its own slice, in the same order at any timing", () => {
+    fc.assert(
+      fc.property(cases, ({ worldSize, length: part, chunkFloats, seed }) => {
+        const prng = new Prng(seed);
+        const length = part * worldSize;
+        const ranks = Array.from({ length: worldSize }, (_, rank) => rank);
+        const inputs = ranks.map(() => Float32Array.from({ length }, () => prng.next() - 0.5));
+        const buffers = inputs.map((input) => input.slice());
+        const plans = ranks.map((rank) =>
+          planReduceScatter({ rank, worldSize }, { length, chunkFloats }),
+        );
+        carryOut(plans, buffers, prng);
+        for (const rank of ranks) {
+          const begin = rank * part;
+          const sum = new Float32Array(part);
+          for (let k = 1; k <= worldSize; k++) {
+            const addend = inputs[(rank + k) % worldSize]!;
+            for (let i = 0; i < part; i++) sum[i]! += addend[begin + i]!;
+          }
+          assert.deepEqual(buffers[rank]!.subarray(begin, begin + part), sum);
+        }
+      }),
+    );
+  });
+
+  it("sends half as much for a reduce-scatter: (W - 1) / W of the buffer", () => {
+    const place = { rank: 1, worldSize: 4 };
+    const { sends } = planReduceScatter(place, { length: 4000, chunkFloats: 64 });
+    const floats = sends.reduce((total, { begin, end }) => total + end - begin, 0);
+    assert.equal(floats, 3000);
   });
 
   it("carries the root's buffer to all ranks", () => {
