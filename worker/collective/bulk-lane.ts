@@ -12,6 +12,9 @@ import {
   type Wire,
 } from "./floats.ts";
 import {
+  BLOCK_BYTES,
+  checkBlock,
+  digestOf,
   encodeNotice,
   encodeShared,
   type Frame,
@@ -24,9 +27,21 @@ import {
 } from "./frame.ts";
 import { CHUNK_BYTES, expectFrame } from "./frame-order.ts";
 import { FramePool } from "./frame-pool.ts";
-import { planAllReduce, planBroadcast, planReduceScatter, type RingPlan } from "./ring.ts";
+import {
+  planAllReduce,
+  planBroadcast,
+  planReduceScatter,
+  type Receive,
+  type RingPlan,
+} from "./ring.ts";
 import type { SharedOutbox } from "./shared-slots.ts";
 import type { Waiter } from "./small-lane.ts";
+
+/** How long chunks are worked off before what they made is let out. */
+const TURN_MS = 2;
+
+/** Frames that may wait before the predecessor's stream is held back. */
+const EARLY_MAX = 8;
 
 type RingKind = keyof typeof NAMES;
 
@@ -63,8 +78,12 @@ export interface BulkLaneOptions {
   readonly outbox: () => SharedOutbox | undefined;
   /** Sends to the successor, and tells when the frame may be overwritten. */
   readonly send: (frame: Buffer, written: () => void) => void;
-  /** Tells the predecessor that a payload in shared memory has been read. */
+  /** A payload of the predecessor's that lay in shared memory has been read. */
   readonly taken: () => void;
+  /** Lets the predecessor know how many. */
+  readonly reportTaken: () => void;
+  /** The predecessor has sent what cannot be used. */
+  readonly refuse: (thrown: unknown) => void;
   /** Holds the predecessor's stream back, and lets it go on. */
   readonly pause: () => void;
   readonly resume: () => void;
@@ -84,6 +103,10 @@ export class BulkLane {
   readonly #early: Frame[] = [];
   readonly #pool = new FramePool(HEADER_BYTES + CHUNK_BYTES);
   #nextSequence = 0;
+  #nextTurn: NodeJS.Immediate | undefined;
+  /** Frames of this turn, whose payloads are in shared memory. */
+  readonly #outgoing: Buffer[] = [];
+  #flush: NodeJS.Immediate | undefined;
 
   constructor(options: BulkLaneOptions) {
     this.#options = options;
@@ -153,7 +176,8 @@ export class BulkLane {
   }
 
   get isReceiving(): boolean {
-    return this.#operations.some(({ received, plan }) => received < plan.receives.length);
+    const due = this.#operations.map(({ received, plan }) => plan.receives.length - received);
+    return due.reduce((sum, chunks) => sum + chunks, 0) > this.#early.length;
   }
 
   get isSending(): boolean {
@@ -164,6 +188,9 @@ export class BulkLane {
     for (const { waiter } of this.#operations) waiter.reject(error);
     this.#operations.length = 0;
     this.#early.length = 0;
+    this.#outgoing.length = 0;
+    clearImmediate(this.#nextTurn);
+    clearImmediate(this.#flush);
   }
 
   get #place() {
@@ -175,11 +202,10 @@ export class BulkLane {
     const totalBytes = buffer.length * WIRE_BYTES[wire];
     const operation = { kind, sequence, buffer, wire, totalBytes, plan, waiter };
     this.#operations.push({ ...operation, sent: 0, received: 0, turnAt: undefined });
-    const { scope, announce, resume } = this.#options;
+    const { scope, announce } = this.#options;
     announce(encodeNotice(scope, `start-${kind}`, { sequence, totalBytes }));
     this.#matchAnnouncements();
     this.#advance();
-    if (this.#early.length === 0) resume();
   }
 
   /** Every rank must start the same operations: one that does not is found before it hangs. */
@@ -196,28 +222,54 @@ export class BulkLane {
     }
   }
 
+  /**
+   * Does a little now, and the rest bit by bit: what this rank sends leaves the process only between
+   * two turns of the event loop, and the neighbours are not to wait while it works off a burst.
+   */
   #advance(): void {
-    this.#receive();
-    this.#send();
+    if (this.#nextTurn !== undefined) return;
+    const endAt = this.#options.now() + TURN_MS;
+    let isBusy = this.#turn();
+    while (isBusy && this.#options.now() < endAt) isBusy = this.#turn();
+    if (isBusy) {
+      this.#nextTurn = setImmediate(() => {
+        this.#nextTurn = undefined;
+        this.#advance();
+      });
+    }
+  }
+
+  /** Takes one chunk in and lets one out. Returns whether there may be more to do. */
+  #turn(): boolean {
+    let hasReceived = false;
+    try {
+      hasReceived = this.#receiveNext();
+    } catch (thrown) {
+      this.#options.refuse(thrown);
+      return false;
+    }
+    const hasSent = this.#sendNext();
     while (this.#operations[0] !== undefined && isComplete(this.#operations[0])) {
       this.#operations.shift()?.waiter.resolve();
     }
     const head = this.#operations[0];
     if (head !== undefined) head.turnAt ??= this.#options.now();
+    return hasReceived || hasSent;
   }
 
-  #receive(): void {
-    for (const operation of this.#operations) {
-      const { receives } = operation.plan;
-      while (operation.received < receives.length) {
-        const frame = this.#early[0];
-        if (frame === undefined) return;
-        this.#apply(operation, frame);
-        this.#early.shift();
-        operation.received++;
-      }
-    }
-    if (this.#early.length > 0) this.#options.pause();
+  #receiveNext(): boolean {
+    const frame = this.#early[0];
+    const operation = this.#operations.find(
+      ({ received, plan }) => received < plan.receives.length,
+    );
+    const isHeldBack = frame !== undefined && operation === undefined;
+    if (isHeldBack || this.#early.length > EARLY_MAX) this.#options.pause();
+    else this.#options.resume();
+    if (frame === undefined || operation === undefined) return false;
+    this.#apply(operation, frame);
+    this.#early.shift();
+    operation.received++;
+    return true;
   }
 
   #apply(operation: RingOperation, frame: Frame): void {
@@ -228,33 +280,52 @@ export class BulkLane {
     const payloadBytes = (end - begin) * WIRE_BYTES[wire];
     expectFrame(frame, { ...header, dtype: wire, payloadBytes });
     const target = buffer.subarray(begin, end);
-    if (move.action === "store") storeFloats(wire, frame.payload, target);
-    else addFloats(wire, frame.payload, target);
-    // The others will read the sum rounded: so must its owner.
-    if (move.action === "finish") roundToWire(wire, target);
-    if (frame.isShared) this.#options.taken();
+    if (frame.digests === undefined) {
+      applyMove(move, wire, frame.payload, target);
+      return;
+    }
+    // Block by block, so that what has been checked is still in the cache when it is added.
+    forEachBlock(wire, frame.payload, target, (block, floats, index) => {
+      checkBlock(frame, index, block);
+      applyMove(move, wire, block, floats);
+    });
+    this.#options.taken();
+    this.#flush ??= setImmediate(() => this.#letOut());
   }
 
-  #send(): void {
+  #sendNext(): boolean {
+    const operation = this.#operations.find(({ sent, plan }) => sent < plan.sends.length);
+    if (operation === undefined || !this.#options.isReady()) return false;
+    if (operation.received < operation.plan.sends[operation.sent]!.after) return false;
     const outbox = this.#options.outbox();
-    for (const operation of this.#operations) {
-      const { sends } = operation.plan;
-      while (operation.sent < sends.length) {
-        if (operation.received < sends[operation.sent]!.after || !this.#options.isReady()) return;
-        if (outbox?.isReady === false) return;
-        if (outbox) this.#sendShared(operation, outbox);
-        else this.#sendInline(operation);
-        operation.sent++;
-      }
-    }
+    if (outbox?.isReady === false) return false;
+    if (outbox) this.#sendShared(operation, outbox);
+    else this.#sendInline(operation);
+    operation.sent++;
+    return true;
   }
 
   #sendShared(operation: RingOperation, outbox: SharedOutbox): void {
     const { header, source, payloadBytes } = nextSend(operation);
     const slot = outbox.put(payloadBytes);
-    packFloats(operation.wire, source, slot.bytes);
-    const frame = encodeShared(this.#options.scope, header, slot.bytes, slot.place);
-    this.#options.send(frame, () => {});
+    const digests: Uint8Array[] = [];
+    forEachBlock(operation.wire, slot.bytes, source, (block, floats) => {
+      packFloats(operation.wire, floats, block);
+      digests.push(digestOf(block));
+    });
+    const payload = { place: slot.place, bytes: payloadBytes, digests };
+    this.#outgoing.push(encodeShared(this.#options.scope, header, payload));
+    this.#flush ??= setImmediate(() => this.#letOut());
+  }
+
+  /** Many small messages cost more than one: what a turn has made leaves together. */
+  #letOut(): void {
+    this.#flush = undefined;
+    if (this.#outgoing.length > 0) {
+      this.#options.send(Buffer.concat(this.#outgoing), () => {});
+      this.#outgoing.length = 0;
+    }
+    this.#options.reportTaken();
   }
 
   #sendInline(operation: RingOperation): void {
@@ -263,6 +334,26 @@ export class BulkLane {
     openFrame(frame, this.#options.scope, header);
     packFloats(operation.wire, source, frame.subarray(HEADER_BYTES));
     this.#options.send(sealFrame(frame), () => this.#pool.give(frame));
+  }
+}
+
+function applyMove({ action }: Receive, wire: Wire, payload: Uint8Array, target: Float32Array) {
+  if (action === "store") storeFloats(wire, payload, target);
+  else addFloats(wire, payload, target);
+  // The others will read the sum rounded: so must its owner.
+  if (action === "finish") roundToWire(wire, target);
+}
+
+function forEachBlock(
+  wire: Wire,
+  payload: Uint8Array,
+  floats: Float32Array,
+  work: (block: Uint8Array, floats: Float32Array, index: number) => void,
+): void {
+  const step = BLOCK_BYTES / WIRE_BYTES[wire];
+  for (let index = 0; index * BLOCK_BYTES < payload.length; index++) {
+    const block = payload.subarray(index * BLOCK_BYTES, (index + 1) * BLOCK_BYTES);
+    work(block, floats.subarray(index * step, (index + 1) * step), index);
   }
 }
 

@@ -2,8 +2,11 @@
 
 import { type Frame, type FrameHeader, frameError } from "./frame.ts";
 
-/** Bytes of payload in every chunk but the last of its round. */
-export const CHUNK_BYTES = 256 * 1024;
+/**
+ * Bytes of payload in every chunk but the last of its round. Smaller ones spend more time on
+ * messages than they save by overlapping.
+ */
+export const CHUNK_BYTES = 2 * 1024 * 1024;
 
 export interface Expected extends FrameHeader {
   readonly payloadBytes: number;

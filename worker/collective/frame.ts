@@ -5,7 +5,7 @@
  * whose it is, where in which operation it belongs, how long it is and what its checksum is.
  *
  * Little-endian, 64 bytes, then the payload, unless a flag says that it lies in the memory that the
- * sender shares with the receiver:
+ * sender shares with the receiver: then an XXH3-64 of each of its blocks follows.
  *
  *      0  magic          u32         24  sequence      u32    operation within its lane
  *      4  version        u8          28  source rank   u16
@@ -15,12 +15,13 @@
  *      8  experiment     8 bytes     40  total bytes   u64    of the operation
  *     16  generation     u64         48  payload bytes u32
  *                                    52  place         u32    of the payload in shared memory
- *                                    56  zero          u32
- *                                    60  CRC-32        u32    of bytes 0-59 and the payload
+ *                                    56  XXH3          8 bytes
+ *
+ * The last is XXH3-64 of bytes 0 - 55 and of the XXH3-64 of what follows the header.
  */
 
 import { createHash } from "node:crypto";
-import { crc32 } from "@node-rs/crc32";
+import xxhash from "xxhash-addon";
 import { FleetError } from "../../proto/errors.ts";
 
 export const HEADER_BYTES = 64;
@@ -29,7 +30,8 @@ const VERSION = 2;
 const FLAG_FINAL = 1;
 const FLAG_SHARED = 2;
 const PLACE_AT = 52;
-const CRC_AT = 60;
+const HASH_AT = 56;
+const DIGEST_BYTES = 8;
 
 /**
  * `hello` opens a stream; `alive` is sent twice a second and says how far the sender has come in
@@ -99,8 +101,8 @@ export interface FrameHeader {
 export interface Frame extends FrameHeader {
   /** Unaligned view of the received message, or of shared memory. */
   readonly payload: Uint8Array;
-  /** The sender waits for the payload's place in shared memory. */
-  readonly isShared: boolean;
+  /** Of the blocks of a payload in shared memory, which are still to be checked. */
+  readonly digests: Uint8Array | undefined;
 }
 
 const NO_PAYLOAD = new Uint8Array(0);
@@ -126,23 +128,44 @@ export function openFrame(frame: Buffer, scope: FrameScope, header: FrameHeader)
 
 /** Writes the checksum. The frame must not change afterwards. */
 export function sealFrame(frame: Buffer): Buffer {
-  frame.writeUInt32LE(checksum(frame, frame.subarray(HEADER_BYTES)), CRC_AT);
+  frame.set(hashOf(frame, frame.subarray(HEADER_BYTES)), HASH_AT);
   return frame;
 }
 
-/** A frame whose payload lies `place` bytes into the memory shared with the receiver. */
+/** Payloads in shared memory are hashed in blocks of so many bytes, the last one shorter. */
+export const BLOCK_BYTES = 64 * 1024;
+
+/** Where a payload lies in the memory shared with the receiver. */
+export interface SharedPayload {
+  readonly place: number;
+  readonly bytes: number;
+  /** One {@link digestOf} for each block. */
+  readonly digests: readonly Uint8Array[];
+}
+
 export function encodeShared(
   scope: FrameScope,
   header: FrameHeader,
-  payload: Uint8Array,
-  place: number,
+  { place, bytes, digests }: SharedPayload,
 ): Buffer {
-  const frame = Buffer.allocUnsafe(HEADER_BYTES);
-  writeHeader(frame, scope, header, payload.byteLength);
+  const frame = Buffer.allocUnsafe(HEADER_BYTES + DIGEST_BYTES * digests.length);
+  writeHeader(frame, scope, header, bytes);
   frame[7] = frame[7]! | FLAG_SHARED;
   frame.writeUInt32LE(place, PLACE_AT);
-  frame.writeUInt32LE(checksum(frame, payload), CRC_AT);
-  return frame;
+  for (const [i, digest] of digests.entries()) frame.set(digest, HEADER_BYTES + DIGEST_BYTES * i);
+  return sealFrame(frame);
+}
+
+/** XXH3-64 of a block. */
+export function digestOf({ buffer, byteOffset, byteLength }: Uint8Array): Uint8Array {
+  return xxhash.XXHash3.hash(Buffer.from(buffer, byteOffset, byteLength));
+}
+
+/** @throws {FleetError} GENERATION_ABORTED, CORRUPT, when a block of a shared payload has changed */
+export function checkBlock({ digests }: Frame, index: number, block: Uint8Array): void {
+  const expected = digests?.subarray(DIGEST_BYTES * index, DIGEST_BYTES * (index + 1));
+  if (expected !== undefined && Buffer.compare(expected, digestOf(block)) === 0) return;
+  throw frameError("CORRUPT", `block ${index} of its payload in shared memory has changed`);
 }
 
 function writeHeader(
@@ -165,7 +188,7 @@ function writeHeader(
   frame.writeUInt32LE(header.chunkCount, 36);
   writeUint53(frame, header.totalBytes, 40);
   frame.writeUInt32LE(payloadBytes, 48);
-  frame.fill(0, PLACE_AT, HEADER_BYTES);
+  frame.writeUInt32LE(0, PLACE_AT);
 }
 
 export function encodeFrame(
@@ -199,6 +222,22 @@ export function encodeNotice(
 }
 
 /**
+ * The frames of one gRPC message. Those whose payloads are in shared memory travel together. Whether
+ * what is found is a frame at all is for {@link decodeFrame} to tell.
+ */
+export function framesIn(message: Buffer): readonly Buffer[] {
+  const frames: Buffer[] = [];
+  let begin = 0;
+  while (message.length - begin > HEADER_BYTES && (message[begin + 7]! & FLAG_SHARED) !== 0) {
+    const bytes = HEADER_BYTES + digestsBytes(message.readUInt32LE(begin + 48));
+    frames.push(message.subarray(begin, begin + bytes));
+    begin += bytes;
+  }
+  if (begin === 0 || begin < message.length) frames.push(message.subarray(begin));
+  return frames;
+}
+
+/**
  * Reads one frame of the stream that `scope` describes. The payload is a view of `bytes`, or of
  * `shared`, the memory that the sender shares.
  *
@@ -216,9 +255,9 @@ export function decodeFrame(
   if (frame.readUInt32LE(0) !== MAGIC) throw frameError("MALFORMED", "does not begin with SCFR");
   if (frame[4] !== VERSION) throw frameError("MALFORMED", `frame version ${frame[4]}`);
   const isShared = (frame[7]! & FLAG_SHARED) !== 0;
-  const payload = isShared ? sharedPayload(frame, shared) : inlinePayload(frame);
-  if (frame.readUInt32LE(CRC_AT) !== checksum(frame, payload)) {
-    throw frameError("CORRUPT", `its CRC-32 over ${payload.byteLength} bytes of payload is wrong`);
+  const inline = inlinePart(frame, isShared);
+  if (!hashOf(frame, inline).equals(frame.subarray(HASH_AT, HEADER_BYTES))) {
+    throw frameError("CORRUPT", `its checksum over ${frame.length} bytes is wrong`);
   }
   checkScope(frame, scope);
   const kind = KINDS[(frame[5] ?? 0) - 1];
@@ -240,23 +279,25 @@ export function decodeFrame(
     chunkIndex,
     chunkCount,
     totalBytes: readUint53(frame, 40),
-    payload,
-    isShared,
+    payload: isShared ? sharedPayload(frame, shared) : inline,
+    digests: isShared ? inline : undefined,
   };
 }
 
-function inlinePayload(frame: Buffer): Uint8Array {
-  const payload = frame.subarray(HEADER_BYTES);
+/** The payload, or what stands for it. */
+function inlinePart(frame: Buffer, isShared: boolean): Uint8Array {
+  const inline = frame.subarray(HEADER_BYTES);
   const payloadBytes = frame.readUInt32LE(48);
-  if (payload.length === payloadBytes) return payload;
-  const text = `${payload.length} bytes of payload, its header says ${payloadBytes}`;
-  throw frameError("TRUNCATED", text);
+  const expected = isShared ? digestsBytes(payloadBytes) : payloadBytes;
+  if (inline.length === expected) return inline;
+  throw frameError("TRUNCATED", `${inline.length} bytes after its header, which says ${expected}`);
+}
+
+function digestsBytes(payloadBytes: number): number {
+  return DIGEST_BYTES * Math.ceil(payloadBytes / BLOCK_BYTES);
 }
 
 function sharedPayload(frame: Buffer, shared: Uint8Array): Uint8Array {
-  if (frame.length > HEADER_BYTES) {
-    throw frameError("MALFORMED", `${frame.length} bytes, though its payload is elsewhere`);
-  }
   const begin = frame.readUInt32LE(PLACE_AT);
   const end = begin + frame.readUInt32LE(48);
   if (end <= shared.length) return shared.subarray(begin, end);
@@ -282,8 +323,13 @@ function finalFlag({ chunkIndex, chunkCount }: Pick<FrameHeader, "chunkIndex" | 
   return chunkIndex === chunkCount - 1 ? FLAG_FINAL : 0;
 }
 
-function checksum(frame: Buffer, payload: Uint8Array): number {
-  return crc32(payload, crc32(frame.subarray(0, CRC_AT)));
+const hashed = Buffer.alloc(HEADER_BYTES);
+
+/** What belongs at the end of the header, whatever is there now. */
+function hashOf(frame: Buffer, inline: Uint8Array): Buffer {
+  hashed.set(frame.subarray(0, HASH_AT));
+  hashed.set(digestOf(inline), HASH_AT);
+  return xxhash.XXHash3.hash(hashed);
 }
 
 function writeUint53(frame: Buffer, value: number, at: number): void {

@@ -122,6 +122,16 @@ export class Links {
     return this.#links.get(successorOf(this.#options))?.outbox;
   }
 
+  /** Tells the predecessor how many have been. */
+  reportTaken(): void {
+    this.#links.get(predecessorOf(this.#options))?.reportTaken();
+  }
+
+  /** A bulk frame of the predecessor's is not what it should be. */
+  refuseBulk(thrown: unknown): void {
+    this.#links.get(predecessorOf(this.#options))?.refuse(thrown);
+  }
+
   /** A payload of the predecessor's that lay in shared memory has been read. */
   taken(): void {
     this.#links.get(predecessorOf(this.#options))?.taken();

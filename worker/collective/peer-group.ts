@@ -155,6 +155,8 @@ class ConnectedGroup implements PeerGroup {
       outbox: () => this.#links.outbox,
       send: (frame, written) => this.#links.bulk?.write(frame, written),
       taken: () => this.#links.taken(),
+      reportTaken: () => this.#links.reportTaken(),
+      refuse: (thrown) => this.#links.refuseBulk(thrown),
       pause: () => this.#links.pauseBulk(),
       resume: () => this.#links.resumeBulk(),
       now: () => performance.now(),

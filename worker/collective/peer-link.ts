@@ -10,7 +10,14 @@ import type { Transport } from "../../proto/transport.ts";
 import { PROTOCOL_VERSION } from "../../proto/version.ts";
 import type { RingProgress } from "./bulk-lane.ts";
 import { Farewell } from "./farewell.ts";
-import { decodeFrame, encodeNotice, type Frame, type FrameScope, frameError } from "./frame.ts";
+import {
+  decodeFrame,
+  encodeNotice,
+  type Frame,
+  type FrameScope,
+  frameError,
+  framesIn,
+} from "./frame.ts";
 import { Inlet } from "./inlet.ts";
 import { blame, describeRank, type Membership, predecessorOf, successorOf } from "./membership.ts";
 import { Outlet } from "./outlet.ts";
@@ -136,6 +143,11 @@ export class PeerLink {
     this.#inbox?.take();
   }
 
+  /** Tells the peer how many have been. */
+  reportTaken(): void {
+    this.#inbox?.report();
+  }
+
   /** Takes a stream over that the peer pulls, or returns why it cannot. */
   admit(lane: LaneName, call: PullCall): FleetError | undefined {
     if (!this.#lanesOut.includes(lane) || this.#outlets.has(lane)) {
@@ -225,11 +237,18 @@ export class PeerLink {
     this.#silence.heard();
     try {
       const shared = lane === "bulk" ? this.#inbox?.data : undefined;
-      this.#dispatch(lane, decodeFrame(bytes, this.#peerScope, shared));
+      for (const frame of framesIn(bytes)) {
+        this.#dispatch(lane, decodeFrame(frame, this.#peerScope, shared));
+      }
     } catch (thrown) {
-      const { message, detail } = FleetError.from(thrown);
-      this.#lose(`sent what cannot be used: ${message}`, detail, thrown);
+      this.refuse(thrown);
     }
+  }
+
+  /** A frame of the peer's is not what it should be. */
+  refuse(thrown: unknown): void {
+    const { message, detail } = FleetError.from(thrown);
+    this.#lose(`sent what cannot be used: ${message}`, detail, thrown);
   }
 
   #dispatch(lane: LaneName, frame: Frame): void {

@@ -30,7 +30,7 @@ interface Send extends Move {
   readonly after: number;
 }
 
-interface Receive extends Move {
+export interface Receive extends Move {
   /** `finish` adds too, and is the slice's last addition. */
   readonly action: "add" | "finish" | "store";
 }

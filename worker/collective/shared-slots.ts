@@ -7,10 +7,8 @@ import { frameError } from "./frame.ts";
 import { CHUNK_BYTES } from "./frame-order.ts";
 import type { MemoryHost, MemoryTicket, OwnedMemory, SharedMemory } from "./shared-memory.ts";
 
-/** Few enough to stay in a processor's cache, so that what was written is read from there. */
-const SLOTS = 8;
-/** Payloads between two reports. */
-const REPORT_EVERY = 2;
+/** Enough for the sender to go on while the receiver, or the sender itself, is off its processor. */
+const SLOTS = 16;
 
 export interface Slot {
   /** Where it begins in the shared memory. */
@@ -73,6 +71,7 @@ export class SharedInbox {
   readonly #memory: SharedMemory;
   readonly #report: (total: number) => void;
   #taken = 0;
+  #reported = 0;
 
   /** @param report tells the sender how many payloads have been read so far */
   constructor(memory: SharedMemory, report: (total: number) => void) {
@@ -87,7 +86,12 @@ export class SharedInbox {
   /** One payload has been read. */
   take(): void {
     this.#taken++;
-    if (this.#taken % REPORT_EVERY === 0) this.#report(this.#taken);
+  }
+
+  /** Tells the sender what it does not know yet. */
+  report(): void {
+    if (this.#taken > this.#reported) this.#report(this.#taken);
+    this.#reported = this.#taken;
   }
 
   close(): void {

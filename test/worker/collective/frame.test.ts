@@ -2,16 +2,20 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { FleetError } from "../../../proto/errors.ts";
 import {
+  BLOCK_BYTES,
+  checkBlock,
   decodeFrame,
+  digestOf,
   encodeFrame,
   encodeNotice,
   encodeShared,
   type FrameFault,
   type FrameHeader,
   type FrameScope,
+  framesIn,
   hashExperiment,
 } from "../../../worker/collective/frame.ts";
-import { expectFrame, PartOrder } from "../../../worker/collective/frame-order.ts";
+import { CHUNK_BYTES, expectFrame, PartOrder } from "../../../worker/collective/frame-order.ts";
 
 const scope: FrameScope = { experimentHash: hashExperiment("e1"), generation: 4, source: 2 };
 const header: FrameHeader = {
@@ -40,7 +44,7 @@ describe("a frame", () => {
   it("has 64 bytes before its payload, and reads back as it was written", () => {
     assert.equal(whole.length, 64 + payload.length);
     const { payload: received, ...rest } = decodeFrame(whole, scope);
-    assert.deepEqual(rest, { ...header, isShared: false });
+    assert.deepEqual(rest, { ...header, digests: undefined });
     assert.deepEqual(Uint8Array.from(received), payload);
   });
 
@@ -63,7 +67,7 @@ describe("a frame", () => {
           encodeFrame(where, sample, bytes),
           where,
         );
-        assert.deepEqual(rest, { ...sample, isShared: false });
+        assert.deepEqual(rest, { ...sample, digests: undefined });
         assert.deepEqual(Uint8Array.from(received), bytes);
       }),
     );
@@ -108,25 +112,38 @@ describe("a frame", () => {
 });
 
 describe("a frame with its payload in shared memory", () => {
-  const shared = Uint8Array.from({ length: 32 }, (_, i) => i);
-  const whole = encodeShared(scope, header, shared.subarray(8, 24), 8);
+  const bytes = BLOCK_BYTES + 8;
+  const shared = Uint8Array.from({ length: bytes + 32 }, (_, i) => i % 251);
+  const blocks = (memory: Uint8Array) => [
+    memory.subarray(8, 8 + BLOCK_BYTES),
+    memory.subarray(8 + BLOCK_BYTES, 8 + bytes),
+  ];
+  const digests = blocks(shared).map((block) => digestOf(block));
+  const whole = encodeShared(scope, header, { place: 8, bytes, digests });
 
   it("reads back as it was written", () => {
-    assert.equal(whole.length, 64);
-    const { payload, ...rest } = decodeFrame(whole, scope, shared);
-    assert.deepEqual(rest, { ...header, isShared: true });
-    assert.deepEqual(payload, shared.subarray(8, 24));
+    assert.equal(whole.length, 64 + 2 * 8);
+    const frame = decodeFrame(whole, scope, shared);
+    const { payload, digests: received, ...rest } = frame;
+    assert.deepEqual(rest, header);
+    assert.deepEqual(payload, shared.subarray(8, 8 + bytes));
+    assert.deepEqual(received, Buffer.concat(digests));
+    for (const [i, block] of blocks(shared).entries()) checkBlock(frame, i, block);
   });
 
-  it("is refused when any one bit of its payload has changed", () => {
-    for (let bit = 8 * 8; bit < 8 * 24; bit++) {
-      const damaged = shared.slice();
+  it("is refused when its payload has changed, or a block is another's", () => {
+    const frame = decodeFrame(whole, scope, shared);
+    const [first, second] = blocks(shared) as [Uint8Array, Uint8Array];
+    for (let bit = 0; bit < 8 * second.length; bit++) {
+      const damaged = second.slice();
       damaged[bit >> 3]! ^= 1 << (bit & 7);
-      assertFault(() => decodeFrame(whole, scope, damaged), "CORRUPT");
+      assertFault(() => checkBlock(frame, 1, damaged), "CORRUPT");
     }
+    assertFault(() => checkBlock(frame, 1, first), "CORRUPT");
+    assertFault(() => checkBlock(frame, 2, second), "CORRUPT");
   });
 
-  it("is refused when any one bit of its header is wrong", () => {
+  it("is refused when any one bit of it is wrong", () => {
     for (let bit = 0; bit < 8 * whole.length; bit++) {
       const damaged = Buffer.from(whole);
       damaged[bit >> 3]! ^= 1 << (bit & 7);
@@ -136,12 +153,22 @@ describe("a frame with its payload in shared memory", () => {
 
   it("is refused where there is no such memory, or less of it", () => {
     assertFault(() => decodeFrame(whole, scope), "MALFORMED");
-    assertFault(() => decodeFrame(whole, scope, shared.subarray(0, 23)), "MALFORMED");
+    assertFault(() => decodeFrame(whole, scope, shared.subarray(0, 7 + bytes)), "MALFORMED");
+  });
+
+  it("travels with others in one message", () => {
+    const message = Buffer.concat([whole, whole, whole]);
+    assert.deepEqual(framesIn(message), [whole, whole, whole]);
+    assert.deepEqual(framesIn(message.subarray(0, -1)).at(-1), whole.subarray(0, -1));
+    assert.deepEqual(framesIn(whole), [whole]);
+    assert.deepEqual(framesIn(whole.subarray(0, 10)), [whole.subarray(0, 10)]);
+    const inline = encodeFrame(scope, header, Uint8Array.of(1));
+    assert.deepEqual(framesIn(Buffer.concat([inline, whole])).length, 1);
   });
 });
 
 describe("a ring's stream", () => {
-  const frame = { ...header, payload: new Uint8Array(8), isShared: false };
+  const frame = { ...header, payload: new Uint8Array(8), digests: undefined };
   const expected = { ...header, payloadBytes: 8 };
 
   it("takes the frame that is next", () => {
@@ -176,14 +203,14 @@ describe("a ring's stream", () => {
 
 describe("a small lane's stream", () => {
   const part = (sequence: number, chunkIndex: number, totalBytes: number, payloadBytes: number) => {
-    const chunkCount = Math.max(1, Math.ceil(totalBytes / 262_144));
+    const chunkCount = Math.max(1, Math.ceil(totalBytes / CHUNK_BYTES));
     const where = { sequence, round: 0, chunkIndex, chunkCount, totalBytes };
     return {
       ...where,
       kind: "gather",
       dtype: "f32",
       payload: new Uint8Array(payloadBytes),
-      isShared: false,
+      digests: undefined,
     } as const;
   };
 
@@ -191,8 +218,8 @@ describe("a small lane's stream", () => {
     const order = new PartOrder();
     order.accept(part(0, 0, 8, 8));
     order.accept(part(1, 0, 0, 0));
-    order.accept(part(2, 0, 262_148, 262_144));
-    order.accept(part(2, 1, 262_148, 4));
+    order.accept(part(2, 0, CHUNK_BYTES + 4, CHUNK_BYTES));
+    order.accept(part(2, 1, CHUNK_BYTES + 4, 4));
     order.accept(part(3, 0, 8, 8));
   });
 
