@@ -106,7 +106,6 @@ export class BulkLane {
   #nextTurn: NodeJS.Immediate | undefined;
   /** Frames of this turn, whose payloads are in shared memory. */
   readonly #outgoing: Buffer[] = [];
-  #flush: NodeJS.Immediate | undefined;
 
   constructor(options: BulkLaneOptions) {
     this.#options = options;
@@ -190,7 +189,6 @@ export class BulkLane {
     this.#early.length = 0;
     this.#outgoing.length = 0;
     clearImmediate(this.#nextTurn);
-    clearImmediate(this.#flush);
   }
 
   get #place() {
@@ -231,6 +229,7 @@ export class BulkLane {
     const endAt = this.#options.now() + TURN_MS;
     let isBusy = this.#turn();
     while (isBusy && this.#options.now() < endAt) isBusy = this.#turn();
+    this.#letOut();
     if (isBusy) {
       this.#nextTurn = setImmediate(() => {
         this.#nextTurn = undefined;
@@ -290,7 +289,6 @@ export class BulkLane {
       applyMove(move, wire, block, floats);
     });
     this.#options.taken();
-    this.#flush ??= setImmediate(() => this.#letOut());
   }
 
   #sendNext(): boolean {
@@ -315,12 +313,10 @@ export class BulkLane {
     });
     const payload = { place: slot.place, bytes: payloadBytes, digests };
     this.#outgoing.push(encodeShared(this.#options.scope, header, payload));
-    this.#flush ??= setImmediate(() => this.#letOut());
   }
 
-  /** Many small messages cost more than one: what a turn has made leaves together. */
+  /** Many small messages cost more than one: what was made in these turns leaves together. */
   #letOut(): void {
-    this.#flush = undefined;
     if (this.#outgoing.length > 0) {
       this.#options.send(Buffer.concat(this.#outgoing), () => {});
       this.#outgoing.length = 0;

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { FleetError } from "../../../proto/errors.ts";
 import { encodeFrame, encodeNotice, type FrameHeader } from "../../../worker/collective/frame.ts";
+import { CHUNK_BYTES } from "../../../worker/collective/frame-order.ts";
 import { formWithRawPeer, type RawPeer, rawScope } from "./raw-peer.ts";
 import { sharedFloats } from "./shared-floats.ts";
 
@@ -66,18 +67,19 @@ describe("a stream from a peer", function () {
   }
 
   it("ends the generation when it ends in good order in the middle of a part", async () => {
-    const gather = peer.group.allGather(new Float32Array(100_000));
-    const header = { ...part, chunkCount: 2, totalBytes: 400_000 };
-    peer.small.write(encodeFrame(rawScope, header, new Uint8Array(262_144)));
+    const gather = peer.group.allGather(new Float32Array(CHUNK_BYTES / 4 + 1));
+    const header = { ...part, chunkCount: 2, totalBytes: CHUNK_BYTES + 4 };
+    peer.small.write(encodeFrame(rawScope, header, new Uint8Array(CHUNK_BYTES)));
     peer.small.end();
     await assertAborts(gather, /was lost: its stream ended/);
   });
 
   it("ends the generation when it ends in good order in the middle of a sum", async () => {
-    const sum = peer.group.allReduce(sharedFloats(200_000));
+    const totalBytes = 2 * (CHUNK_BYTES + 4);
+    const sum = peer.group.allReduce(sharedFloats(totalBytes / 4));
     await peer.firstFrame("bulk");
-    const header = { ...part, kind: "reduce", chunkCount: 2, totalBytes: 800_000 } as const;
-    peer.bulk.write(encodeFrame(rawScope, header, new Uint8Array(262_144)));
+    const header = { ...part, kind: "reduce", chunkCount: 2, totalBytes } as const;
+    peer.bulk.write(encodeFrame(rawScope, header, new Uint8Array(CHUNK_BYTES)));
     peer.bulk.end();
     await assertAborts(sum, /was lost: its stream ended/);
   });
