@@ -29,7 +29,7 @@ const configSchema = z.object({
   name: z.string().min(1).optional(),
   connectTimeout: seconds,
   reconnectTimeout: seconds,
-  collectiveTimeout: seconds,
+  collectiveTimeout: seconds.optional(),
 });
 
 export interface WorkerConfig {
@@ -53,7 +53,8 @@ export interface WorkerConfig {
   readonly name: string | undefined;
   readonly connectTimeoutMs: number;
   readonly reconnectTimeoutMs: number;
-  readonly collectiveTimeoutMs: number;
+  /** Undefined: found from how long the like took lately. */
+  readonly collectiveTimeoutMs: number | undefined;
 }
 
 /** Half of the cores decode, the other half computes. */

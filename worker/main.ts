@@ -45,7 +45,10 @@ const startCommand = program
   .option("--name <name>", "name for people; host and process id by default")
   .option("--connect-timeout <seconds>", "patience with the first connection", "10")
   .option("--reconnect-timeout <seconds>", "patience with a coordinator that went away", "300")
-  .option("--collective-timeout <seconds>", "patience with a rank that does not answer", "120")
+  .option(
+    "--collective-timeout <seconds>",
+    "patience with a rank that makes no progress (default: 20 times what the like took lately)",
+  )
   .option("--log-level <level>", "trace, debug, info, warn, error or silent", "info")
   .addHelpText(
     "after",

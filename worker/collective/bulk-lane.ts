@@ -35,7 +35,7 @@ import {
   type RingPlan,
 } from "./ring.ts";
 import type { SharedOutbox } from "./shared-slots.ts";
-import type { Waiter } from "./small-lane.ts";
+import { likesOf, type Overdue, type Waiter } from "./small-lane.ts";
 
 /** How long chunks are worked off before what they made is let out. */
 const TURN_MS = 2;
@@ -104,6 +104,8 @@ export class BulkLane {
   readonly #pool = new FramePool(HEADER_BYTES + CHUNK_BYTES);
   #nextSequence = 0;
   #nextTurn: NodeJS.Immediate | undefined;
+  /** Whether the predecessor is. */
+  #isHeldBack = false;
   /** Frames of this turn, whose payloads are in shared memory. */
   readonly #outgoing: Buffer[] = [];
 
@@ -160,13 +162,14 @@ export class BulkLane {
   }
 
   /** The operation whose turn it is, and the ranks that have not started it. */
-  get oldest(): { what: string; startedAt: number; missing: readonly number[] } | undefined {
+  get oldest(): Overdue | undefined {
     const head = this.#operations[0];
     if (head?.turnAt === undefined) return undefined;
     const missing = [...this.#startedBy.keys()].filter(
       (rank) => rank !== this.#options.scope.source && this.#startedBy[rank]! <= head.sequence,
     );
-    return { what: describe(head), startedAt: head.turnAt, missing };
+    const likes = likesOf(head.kind, head.buffer);
+    return { what: describe(head), likes, startedAt: head.turnAt, missing };
   }
 
   get progress(): RingProgress | undefined {
@@ -221,8 +224,8 @@ export class BulkLane {
   }
 
   /**
-   * Does a little now, and the rest bit by bit: what this rank sends leaves the process only between
-   * two turns of the event loop, and the neighbours are not to wait while it works off a burst.
+   * Does a little now, and the rest bit by bit: what this rank sends leaves the process only
+   * between two turns of the event loop, and the neighbours are not to wait meanwhile.
    */
   #advance(): void {
     if (this.#nextTurn !== undefined) return;
@@ -262,8 +265,7 @@ export class BulkLane {
       ({ received, plan }) => received < plan.receives.length,
     );
     const isHeldBack = frame !== undefined && operation === undefined;
-    if (isHeldBack || this.#early.length > EARLY_MAX) this.#options.pause();
-    else this.#options.resume();
+    this.#holdBack(isHeldBack || this.#early.length > EARLY_MAX);
     if (frame === undefined || operation === undefined) return false;
     this.#apply(operation, frame);
     this.#early.shift();
@@ -289,6 +291,13 @@ export class BulkLane {
       applyMove(move, wire, block, floats);
     });
     this.#options.taken();
+  }
+
+  #holdBack(isHeldBack: boolean): void {
+    if (isHeldBack === this.#isHeldBack) return;
+    this.#isHeldBack = isHeldBack;
+    if (isHeldBack) this.#options.pause();
+    else this.#options.resume();
   }
 
   #sendNext(): boolean {

@@ -8,7 +8,7 @@
  */
 
 /** Without anything to compare with: a rank may have to warm up, or to fetch its data first. */
-const FIRST_MS = 600_000;
+export const FIRST_MS = 600_000;
 /** Allows for a pause that has no likes, as rank 0 takes to write a checkpoint. */
 const SHORTEST_MS = 60_000;
 const SLOWER_THAN_BEFORE = 20;

@@ -161,7 +161,7 @@ export function digestOf({ buffer, byteOffset, byteLength }: Uint8Array): Uint8A
   return xxhash.XXHash3.hash(Buffer.from(buffer, byteOffset, byteLength));
 }
 
-/** @throws {FleetError} GENERATION_ABORTED, CORRUPT, when a block of a shared payload has changed */
+/** @throws {FleetError} GENERATION_ABORTED, CORRUPT, when a block of the payload has changed */
 export function checkBlock({ digests }: Frame, index: number, block: Uint8Array): void {
   const expected = digests?.subarray(DIGEST_BYTES * index, DIGEST_BYTES * (index + 1));
   if (expected !== undefined && Buffer.compare(expected, digestOf(block)) === 0) return;
@@ -222,8 +222,8 @@ export function encodeNotice(
 }
 
 /**
- * The frames of one gRPC message. Those whose payloads are in shared memory travel together. Whether
- * what is found is a frame at all is for {@link decodeFrame} to tell.
+ * The frames of one gRPC message. Those whose payloads are in shared memory travel together.
+ * Whether what is found is a frame at all is for {@link decodeFrame} to tell.
  */
 export function framesIn(message: Buffer): readonly Buffer[] {
   const frames: Buffer[] = [];

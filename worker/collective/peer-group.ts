@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { type ErrorDetail, FleetError, type PlainError } from "../../proto/errors.ts";
 import type { Transport } from "../../proto/transport.ts";
 import { BulkLane } from "./bulk-lane.ts";
+import { Deadlines, FIRST_MS } from "./deadlines.ts";
 import type { Wire } from "./floats.ts";
 import { type Frame, hashExperiment } from "./frame.ts";
 import { Latch, within } from "./latch.ts";
@@ -19,9 +20,8 @@ import {
 } from "./membership.ts";
 import type { PeerServer } from "./peer-server.ts";
 import type { SharedFloats } from "./process-group.ts";
-import { type PartKind, SmallLane, sumParts, type Waiter } from "./small-lane.ts";
+import { likesOf, type PartKind, SmallLane, sumParts, type Waiter } from "./small-lane.ts";
 
-const OP_TIMEOUT_MS = 120_000;
 /** A stopped peer is to be found within 5 s: this, a tick, and what a busy machine adds. */
 const SILENCE_TIMEOUT_MS = 4000;
 /** How long a member that is done waits for the others to have read what it sent. */
@@ -37,8 +37,8 @@ export interface JoinOptions extends Membership {
   readonly joinToken: string;
   /** How the peers are called. Default plain text. */
   readonly transport?: Transport;
-  /** How long one collective may take once its turn has come. Default 120 s. */
-  readonly opTimeoutMs?: number;
+  /** How long one collective may take once its turn has come. Default: as {@link Deadlines} say. */
+  readonly opTimeoutMs?: number | undefined;
   /** A peer whose main thread says nothing for longer is lost. Default 4 s. */
   readonly silenceTimeoutMs?: number;
   /** Whether bulk data between workers of one host may go through shared memory. Default true. */
@@ -112,6 +112,7 @@ class ConnectedGroup implements PeerGroup {
   readonly #links: Links;
   readonly #small: SmallLane;
   readonly #bulk: BulkLane;
+  readonly #deadlines: Deadlines;
   readonly #broken = new Latch();
   readonly #watch: NodeJS.Timeout;
   readonly #stopListening: () => void;
@@ -127,7 +128,8 @@ class ConnectedGroup implements PeerGroup {
     this.#members = options;
     this.rank = options.rank;
     this.worldSize = options.peers.length;
-    this.opTimeoutMs = options.opTimeoutMs ?? OP_TIMEOUT_MS;
+    this.opTimeoutMs = options.opTimeoutMs ?? FIRST_MS;
+    this.#deadlines = new Deadlines(options.opTimeoutMs);
     this.failed = this.#broken.opened.then(() => this.#failure ?? this.#ended("it broke"));
     const silenceTimeoutMs = options.silenceTimeoutMs ?? SILENCE_TIMEOUT_MS;
     const memoryHost = options.sharedMemory === false ? undefined : options.server.memoryHost;
@@ -193,7 +195,7 @@ class ConnectedGroup implements PeerGroup {
 
   reduceScatter(buffer: SharedFloats): Promise<void> {
     assert.equal(buffer.length % this.worldSize, 0, "one equal part per rank");
-    return this.#run((waiter) => this.#bulk.reduceScatter(buffer, waiter));
+    return this.#run("scatter", buffer, (waiter) => this.#bulk.reduceScatter(buffer, waiter));
   }
 
   async allGather(own: Float32Array): Promise<Float32Array> {
@@ -210,7 +212,7 @@ class ConnectedGroup implements PeerGroup {
 
   broadcast(buffer: SharedFloats, root: number): Promise<void> {
     assert.ok(root >= 0 && root < this.worldSize, "root is a rank");
-    return this.#run((waiter) => this.#bulk.broadcast(buffer, root, waiter));
+    return this.#run("broadcast", buffer, (waiter) => this.#bulk.broadcast(buffer, root, waiter));
   }
 
   barrier(): Promise<void> {
@@ -236,7 +238,7 @@ class ConnectedGroup implements PeerGroup {
 
   async #reduce(buffer: SharedFloats): Promise<void> {
     if (buffer.byteLength > SMALL_REDUCE_BYTES) {
-      await this.#run((waiter) => this.#bulk.allReduce(buffer, waiter));
+      await this.#run("reduce", buffer, (waiter) => this.#bulk.allReduce(buffer, waiter));
       return;
     }
     const all = new Float32Array(buffer.length * this.worldSize);
@@ -246,19 +248,25 @@ class ConnectedGroup implements PeerGroup {
   }
 
   #exchange(kind: PartKind, all: Float32Array): Promise<void> {
-    return this.#run((waiter) => this.#small.start(kind, all, performance.now(), waiter));
+    return this.#run(kind, all, (waiter) =>
+      this.#small.start(kind, all, performance.now(), waiter),
+    );
   }
 
   /** Starts an operation, and keeps it among those that `close` waits for. */
-  #run(start: (waiter: Waiter) => void): Promise<void> {
+  #run(kind: string, buffer: Float32Array, start: (waiter: Waiter) => void): Promise<void> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     if (this.#isClosing) return Promise.reject(this.#ended("this worker has left it"));
+    const startedAt = performance.now();
     const operation = new Promise<void>((resolve, reject) => {
       this.#guard(() => start({ resolve, reject }));
     });
     this.#pending.add(operation);
     const forget = () => this.#pending.delete(operation);
-    operation.then(forget, forget);
+    operation.then(() => {
+      forget();
+      this.#deadlines.record(likesOf(kind, buffer), performance.now() - startedAt);
+    }, forget);
     this.#checkLeavers();
     return operation;
   }
@@ -298,12 +306,13 @@ class ConnectedGroup implements PeerGroup {
   #checkDeadlines(): void {
     for (const oldest of [this.#small.oldest, this.#bulk.oldest]) {
       if (oldest === undefined) continue;
-      if (performance.now() - oldest.startedAt < this.opTimeoutMs) continue;
-      const { what, missing } = oldest;
+      const { what, likes, startedAt, missing } = oldest;
+      const limitMs = this.#deadlines.limitOf(likes);
+      if (performance.now() - startedAt < limitMs) continue;
       const ranks = missing.length > 0 ? missing : [this.#slowestSender()];
       const who = describeRanks(this.#members, ranks);
       const verb = missing.length > 0 ? "no contribution" : "no further data";
-      const text = `${what} took longer than ${this.opTimeoutMs} ms: ${verb} from ${who}`;
+      const text = `${what} took longer than ${Math.round(limitMs)} ms: ${verb} from ${who}`;
       const error = this.#ended(text, this.#accuse(ranks));
       this.#fail(error, error.toPlain());
       return;

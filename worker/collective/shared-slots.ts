@@ -1,13 +1,13 @@
 /**
- * Bulk payloads in shared memory: the sender puts each into the next slot, the receiver says now and
- * then how many it has read, and a slot is used again once its payload has been read.
+ * Bulk payloads in shared memory: the sender puts each into the next slot, the receiver says now
+ * and then how many it has read, and a slot is used again once its payload has been read.
  */
 
 import { frameError } from "./frame.ts";
 import { CHUNK_BYTES } from "./frame-order.ts";
 import type { MemoryHost, MemoryTicket, OwnedMemory, SharedMemory } from "./shared-memory.ts";
 
-/** Enough for the sender to go on while the receiver, or the sender itself, is off its processor. */
+/** Enough for the sender to go on while the receiver is off its processor. */
 const SLOTS = 16;
 
 export interface Slot {

@@ -25,6 +25,22 @@ export interface Waiter {
   reject(error: Error): void;
 }
 
+/** An operation that may be taking too long. */
+export interface Overdue {
+  readonly what: string;
+  /** As of {@link likesOf}. */
+  readonly likes: string;
+  /** Milliseconds. */
+  readonly startedAt: number;
+  /** The ranks that have not begun, as far as that is known. */
+  readonly missing: readonly number[];
+}
+
+/** What an operation has in common with those whose durations it is judged by. */
+export function likesOf(kind: string, buffer: Float32Array): string {
+  return `${kind} of ${buffer.length} floats`;
+}
+
 export interface SmallLaneOptions {
   readonly worldSize: number;
   readonly scope: FrameScope;
@@ -77,9 +93,10 @@ export class SmallLane {
   }
 
   /** The operation that has waited longest, and the ranks it waits for. */
-  get oldest(): { what: string; startedAt: number; missing: readonly number[] } | undefined {
-    for (const [sequence, { kind, startedAt, missing }] of this.#exchanges) {
-      return { what: `${NAMES[kind]} ${sequence}`, startedAt, missing: [...missing] };
+  get oldest(): Overdue | undefined {
+    for (const [sequence, { kind, all, startedAt, missing }] of this.#exchanges) {
+      const what = `${NAMES[kind]} ${sequence}`;
+      return { what, likes: likesOf(kind, all), startedAt, missing: [...missing] };
     }
     return undefined;
   }

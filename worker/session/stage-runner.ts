@@ -28,7 +28,7 @@ export interface StageRunnerOptions {
   readonly loaderThreads: number;
   readonly joinToken: string;
   readonly transport: Transport;
-  readonly collectiveTimeoutMs: number;
+  readonly collectiveTimeoutMs: number | undefined;
   readonly log: Log;
 }
 

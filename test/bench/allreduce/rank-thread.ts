@@ -12,7 +12,7 @@ import {
   type RankThreadData,
   resultOf,
   type SizeResult,
-  WARMUP_CALLS,
+  warmupCallsOf,
 } from "./spec.ts";
 
 try {
@@ -27,7 +27,7 @@ try {
 
 function measure(group: ProcessGroup, task: AllReduceSpec, bytes: number): SizeResult {
   const buffer: SharedFloats = new Float32Array(new SharedArrayBuffer(bytes));
-  for (let call = 0; call < WARMUP_CALLS; call++) {
+  for (let call = 0; call < warmupCallsOf(bytes); call++) {
     buffer.fill(group.rank + 1);
     group.allReduce(buffer).wait();
     check(buffer, (group.worldSize * (group.worldSize + 1)) / 2);
