@@ -15,7 +15,7 @@ function isMemoryMapped(): boolean {
 describe("bulk data between workers of one host", function () {
   this.timeout(60_000);
 
-  it("goes through shared memory or the streams, to the same bits, and leaves neither", async () => {
+  it("goes through shared memory or the streams, to the same bits, and leaves none", async () => {
     const sums: Float32Array[] = [];
     for (const sharedMemory of [true, false]) {
       const gang = await formGang(2, { sharedMemory });
