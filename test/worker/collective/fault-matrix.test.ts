@@ -133,7 +133,8 @@ describe("a gang of processes", function () {
   describe("whose member's link is too slow", () => {
     it("ends, and names it, though all wait for one another", async () => {
       await start(4);
-      await interpose({ type: "throttle", bytesPerSecond: 1e6 });
+      // Not one chunk passes in time, while the other ranks have theirs.
+      await interpose({ type: "throttle", bytesPerSecond: CHUNK_BYTES / 5 });
       gang.start({ operations: [LARGE], join: { opTimeoutMs: 2000, sharedMemory: false } });
       await assertBlame(gang.members, gang, /took longer than 2000 ms: no further data/);
       assert.ok(proxy!.fired > 0);
