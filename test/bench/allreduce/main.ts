@@ -2,8 +2,9 @@
 
 import { existsSync } from "node:fs";
 import path from "node:path";
-import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import { FleetError } from "../../../proto/errors.ts";
+import { runBench } from "../bench-command.ts";
 import { laterMedian } from "../step/measurement.ts";
 import type { RunOptions } from "../within-run.ts";
 import { runGloo } from "./run-gloo.ts";
@@ -126,23 +127,6 @@ const command = new Command("bench:allreduce")
   .option("--python <file>", "interpreter of the peer", "python3")
   .option("--rounds <n>", "runs of ours and the peer in turn", positive, 3)
   .option("--timeout <seconds>", "longest time for one run of either", positive, 300)
-  .option("--json", "print one JSON object")
-  .exitOverride();
+  .option("--json", "print one JSON object");
 
-const interrupt = new AbortController();
-for (const name of ["SIGINT", "SIGTERM"] as const) {
-  process.once(name, () => interrupt.abort(new FleetError("UNEXPECTED", `ended by ${name}`)));
-}
-
-try {
-  command.parse();
-  await bench(command.opts<Options>(), interrupt.signal);
-} catch (thrown) {
-  if (thrown instanceof CommanderError) {
-    process.exitCode = thrown.exitCode === 0 ? 0 : new FleetError("USAGE", thrown.message).exit;
-  } else {
-    const { code, message, exit } = FleetError.from(thrown);
-    process.stderr.write(`bench:allreduce: ${code}: ${message}\n`);
-    process.exitCode = exit;
-  }
-}
+await runBench<Options>(command, bench);

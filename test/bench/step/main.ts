@@ -2,11 +2,13 @@
 
 import { existsSync } from "node:fs";
 import path from "node:path";
-import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import { FleetError } from "../../../proto/errors.ts";
+import { runBench } from "../bench-command.ts";
+import type { PeerCommand } from "../run-script.ts";
 import { type Comparison, compare, type Round } from "./compare.ts";
 import type { StepMeasurement } from "./measurement.ts";
-import { type PeerCommand, runPeer } from "./run-peer.ts";
+import { runPeer } from "./run-peer.ts";
 import { runRanks } from "./run-ranks.ts";
 import {
   ARCHS,
@@ -134,23 +136,6 @@ const command = new Command("bench:step")
   .option("--scaling", "also measure a single rank, and compare their step times")
   .option("--rounds <n>", "with --peer or --scaling: how often all run in turn", positive, 3)
   .option("--timeout <seconds>", "longest time for one run of either", positive, 1800)
-  .option("--json", "print one JSON object")
-  .exitOverride();
+  .option("--json", "print one JSON object");
 
-const interrupt = new AbortController();
-for (const name of ["SIGINT", "SIGTERM"] as const) {
-  process.once(name, () => interrupt.abort(new FleetError("UNEXPECTED", `ended by ${name}`)));
-}
-
-try {
-  command.parse();
-  await bench(command.opts<Options>(), interrupt.signal);
-} catch (thrown) {
-  if (thrown instanceof CommanderError) {
-    process.exitCode = thrown.exitCode === 0 ? 0 : new FleetError("USAGE", thrown.message).exit;
-  } else {
-    const { code, message, exit } = FleetError.from(thrown);
-    process.stderr.write(`bench:step: ${code}: ${message}\n`);
-    process.exitCode = exit;
-  }
-}
+await runBench<Options>(command, bench);
