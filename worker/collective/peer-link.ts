@@ -98,8 +98,7 @@ export class PeerLink {
     this.#lanesIn = rank === predecessorOf(options) ? ["small", "bulk"] : ["small"];
     this.#lanesOut = rank === successorOf(options) ? ["small", "bulk"] : ["small"];
     this.#farewell = new Farewell(this.#lanesIn.length);
-    const { memoryHost } = options;
-    if (memoryHost && this.#lanesOut.includes("bulk")) this.#outbox = new SharedOutbox(memoryHost);
+    if (this.#lanesOut.includes("bulk")) this.#outbox = SharedOutbox.of(options.memoryHost);
     for (const lane of this.#lanesIn) this.#inlets.set(lane, this.#pull(lane));
   }
 
@@ -238,6 +237,8 @@ export class PeerLink {
     try {
       const shared = lane === "bulk" ? this.#inbox?.data : undefined;
       for (const frame of framesIn(bytes)) {
+        // Whatever came before may have ended the generation, and with it the shared memory.
+        if (this.#isOver) return;
         this.#dispatch(lane, decodeFrame(frame, this.#peerScope, shared));
       }
     } catch (thrown) {

@@ -10,7 +10,6 @@
 
 import { randomBytes } from "node:crypto";
 import fs from "node:fs";
-import { FleetError } from "../../proto/errors.ts";
 
 /** What an owner tells a peer. */
 export interface MemoryTicket {
@@ -37,8 +36,8 @@ export interface OwnedMemory extends SharedMemory {
 
 /** Makes and opens shared memory; where the platform has none, there is no host for it. */
 export interface MemoryHost {
-  /** @throws {FleetError} UNEXPECTED when the system gives none */
-  create(dataBytes: number): OwnedMemory;
+  /** Undefined when the system gives none. */
+  create(dataBytes: number): OwnedMemory | undefined;
   /** Undefined when the owner is on another host or out of reach. */
   open(ticket: MemoryTicket): SharedMemory | undefined;
 }
@@ -111,10 +110,10 @@ class LinuxMemoryHost implements MemoryHost {
     this.#libc = libc;
   }
 
-  create(dataBytes: number): OwnedMemory {
+  create(dataBytes: number): OwnedMemory | undefined {
     const bytes = PROOF_BYTES + dataBytes;
     const fd = this.#libc.memfdCreate("simclr-fleet", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd < 0) throw new FleetError("UNEXPECTED", "the system gives no shared memory");
+    if (fd < 0) return undefined;
     try {
       fs.ftruncateSync(fd, bytes);
       this.#libc.fcntl(fd, F_ADD_SEALS, SEAL_SHRINK | SEAL_GROW | SEAL_SEAL);
@@ -129,9 +128,9 @@ class LinuxMemoryHost implements MemoryHost {
           fs.closeSync(fd);
         },
       };
-    } catch (error) {
+    } catch {
       fs.closeSync(fd);
-      throw error;
+      return undefined;
     }
   }
 
@@ -160,7 +159,7 @@ class LinuxMemoryHost implements MemoryHost {
   #map(fd: number, bytes: number, access: number) {
     const address = this.#libc.mmap(null, bytes, access, MAP_SHARED, fd, 0);
     if (address === 0xffff_ffff_ffff_ffffn || address === -1n) {
-      throw new FleetError("UNEXPECTED", `the system does not map ${bytes} bytes of shared memory`);
+      throw new Error(`the system does not map ${bytes} bytes`);
     }
     return {
       all: new Uint8Array(this.#libc.view(address, bytes)),

@@ -23,8 +23,14 @@ export class SharedOutbox {
   #put = 0;
   #taken = 0;
 
-  constructor(host: MemoryHost) {
-    this.#memory = host.create(SLOTS * CHUNK_BYTES);
+  private constructor(memory: OwnedMemory) {
+    this.#memory = memory;
+  }
+
+  /** Undefined when the system gives no memory: then payloads go with their frames. */
+  static of(host: MemoryHost | undefined): SharedOutbox | undefined {
+    const memory = host?.create(SLOTS * CHUNK_BYTES);
+    return memory && new SharedOutbox(memory);
   }
 
   /** For the receiver. */

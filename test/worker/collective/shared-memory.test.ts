@@ -19,8 +19,14 @@ describe("shared memory", () => {
     assert.ok(found, "this platform has shared memory");
     host = found;
   });
+  function create(): OwnedMemory {
+    const memory = host.create(BYTES);
+    assert.ok(memory);
+    return memory;
+  }
+
   beforeEach(() => {
-    owned = host.create(BYTES);
+    owned = create();
   });
   afterEach(() => owned.close());
 
@@ -39,7 +45,7 @@ describe("shared memory", () => {
 
   it("is not opened where the ticket does not fit", () => {
     const { ticket } = owned;
-    const other = host.create(BYTES);
+    const other = create();
     const wrong = [
       { host: "another" },
       { pid: 2 ** 22 + 1 },
@@ -70,14 +76,14 @@ describe("shared memory", () => {
 
   it("leaves neither a descriptor nor a mapping", () => {
     const descriptors = fs.readdirSync("/proc/self/fd").length;
-    const memory = host.create(BYTES);
+    const memory = create();
     const opened = host.open(memory.ticket);
     assert.ok(opened);
     opened.close();
     memory.close();
     owned.close();
     assert.ok(!fs.readFileSync("/proc/self/maps", "latin1").includes("memfd:simclr-fleet"));
-    owned = host.create(BYTES);
+    owned = create();
     assert.equal(fs.readdirSync("/proc/self/fd").length, descriptors);
   });
 });

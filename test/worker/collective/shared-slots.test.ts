@@ -37,6 +37,24 @@ describe("bulk data between workers of one host", function () {
     for (const i of [0, 1, FLOATS - 1]) assert.equal(sums[0]![i], element(i));
   });
 
+  it("goes through the streams where the system gives no memory", async () => {
+    const servers = await Promise.all([startLoopbackServer(), startLoopbackServer()]);
+    const poor = servers.map((server) => ({
+      ...server,
+      memoryHost: server.memoryHost && { ...server.memoryHost, create: () => undefined },
+    }));
+    const peers = servers.map(({ address }, rank) => ({ workerId: `w${rank}`, address }));
+    const groups = await Promise.all(
+      poor.map((server, rank) => joinGroup({ ...joinDefaults(server, rank), peers })),
+    );
+    const buffers = groups.map(({ rank }) => sharedFloats(100_000).fill(rank + 1));
+    await Promise.all(groups.map((group, rank) => group.allReduce(buffers[rank]!)));
+    for (const buffer of buffers) assert.ok(buffer.every((value) => value === 3));
+    assert.ok(!isMemoryMapped());
+    await Promise.all(groups.map((group) => group.close()));
+    await Promise.all(servers.map((server) => server.close()));
+  });
+
   it("is not added in when it has changed in the memory", async () => {
     const servers = [await startLoopbackServer(), withOtherMemory(await startLoopbackServer())];
     const peers = servers.map(({ address }, rank) => ({ workerId: `w${rank}`, address }));
