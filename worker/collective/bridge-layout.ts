@@ -45,18 +45,28 @@ export interface GroupLink {
   readonly silenceMs: number;
 }
 
+/** A part of the memory that the request numbered `allocation` allocated. */
+export interface AllocatedFloats {
+  readonly allocation: number;
+  /** In bytes. */
+  readonly offset: number;
+  readonly length: number;
+}
+
 /** Engine thread to main thread. Buffers are shared, not copied. */
-export type BridgeRequest =
-  | { readonly type: "all-reduce"; readonly slot: number; readonly buffer: SharedFloats }
-  | { readonly type: "reduce-scatter"; readonly slot: number; readonly buffer: SharedFloats }
-  | { readonly type: "all-gather"; readonly slot: number; readonly all: SharedFloats }
-  | {
-      readonly type: "broadcast";
-      readonly slot: number;
-      readonly buffer: SharedFloats;
-      readonly root: number;
-    }
-  | { readonly type: "barrier"; readonly slot: number };
+export type BridgeRequest = { readonly slot: number } & (
+  | { readonly type: "allocate"; readonly length: number }
+  | { readonly type: SumRequest; readonly buffer: SharedFloats | AllocatedFloats }
+  | { readonly type: "all-gather"; readonly all: SharedFloats }
+  | { readonly type: "broadcast"; readonly buffer: SharedFloats; readonly root: number }
+  | { readonly type: "barrier" }
+);
+export type SumRequest = "all-reduce" | "reduce-scatter";
+
+/** Main thread to engine thread: what an `allocate` gives. Sent before its slot is done. */
+export interface BridgeAllocation {
+  readonly floats: SharedFloats;
+}
 
 /** Main thread to engine thread: why the group has ended. Sent once, before any FAILED word. */
 export interface BridgeFailure {

@@ -7,6 +7,8 @@ import assert from "node:assert/strict";
 import { MessageChannel, receiveMessageOnPort } from "node:worker_threads";
 import { FleetError } from "../../proto/errors.ts";
 import {
+  type AllocatedFloats,
+  type BridgeAllocation,
   type BridgeFailure,
   type BridgeRequest,
   DONE,
@@ -21,6 +23,7 @@ import {
   PENDING,
   SLOT_END,
   STATE_WORD,
+  type SumRequest,
   storeAllReduceSeconds,
 } from "./bridge-layout.ts";
 import type { PeerGroup } from "./peer-group.ts";
@@ -50,8 +53,9 @@ export function bridgeGroup(group: PeerGroup): GroupBridge {
     for (let slot = FIRST_SLOT; slot < SLOT_END; slot++) settle(words, slot, FAILED);
   };
 
+  const server = new BridgeServer(group, (allocation) => port.postMessage(allocation));
   port.on("message", (request: BridgeRequest) => {
-    run(group, request).then(
+    server.run(request).then(
       () => {
         storeAllReduceSeconds(control, group.stats().allReduceSeconds);
         settle(words, request.slot, DONE);
@@ -79,19 +83,47 @@ export function bridgeGroup(group: PeerGroup): GroupBridge {
   };
 }
 
-/** Async throughout, so that what an operation throws at once is a rejection too. */
-async function run(group: PeerGroup, request: BridgeRequest): Promise<void> {
-  switch (request.type) {
-    case "all-reduce":
-      return group.allReduce(request.buffer);
-    case "reduce-scatter":
-      return group.reduceScatter(request.buffer);
-    case "all-gather":
-      return group.allGatherInto(request.all);
-    case "broadcast":
-      return group.broadcast(request.buffer, request.root);
-    case "barrier":
-      return group.barrier();
+class BridgeServer {
+  readonly #group: PeerGroup;
+  readonly #reply: (allocation: BridgeAllocation) => void;
+  /** As the group knows them: what comes over the port is the same memory in another object. */
+  readonly #allocations: SharedFloats[] = [];
+
+  constructor(group: PeerGroup, reply: (allocation: BridgeAllocation) => void) {
+    this.#group = group;
+    this.#reply = reply;
+  }
+
+  /** Async throughout, so that what an operation throws at once is a rejection too. */
+  async run(request: BridgeRequest): Promise<void> {
+    const group = this.#group;
+    switch (request.type) {
+      case "allocate":
+        return this.#allocate(request.length);
+      case "all-reduce":
+        return group.allReduce(this.#find(request.buffer));
+      case "reduce-scatter":
+        return group.reduceScatter(this.#find(request.buffer));
+      case "all-gather":
+        return group.allGatherInto(request.all);
+      case "broadcast":
+        return group.broadcast(request.buffer, request.root);
+      case "barrier":
+        return group.barrier();
+    }
+  }
+
+  async #allocate(length: number): Promise<void> {
+    const floats = await this.#group.allocate(length);
+    this.#allocations.push(floats);
+    this.#reply({ floats });
+  }
+
+  #find(buffer: SharedFloats | AllocatedFloats): SharedFloats {
+    if (!("allocation" in buffer)) return buffer;
+    const floats = this.#allocations[buffer.allocation];
+    assert.ok(floats, `there is no allocation ${buffer.allocation}`);
+    return new Float32Array(floats.buffer, buffer.offset, buffer.length);
   }
 }
 
@@ -113,6 +145,8 @@ class BridgedGroup implements ProcessGroup {
   readonly #words: Int32Array;
   readonly #silenceMs: number;
   #lastSlot = FIRST_SLOT;
+  /** The number of each allocation. */
+  readonly #allocations = new Map<SharedArrayBuffer, number>();
   /** Where all-gathers take place; grows to the largest. */
   #gathered: SharedFloats = new Float32Array(new SharedArrayBuffer(0));
   #failure: FleetError | undefined;
@@ -132,12 +166,21 @@ class BridgedGroup implements ProcessGroup {
     return loadAllReduceSeconds(this.#control);
   }
 
+  allocate(length: number): SharedFloats {
+    this.#start((slot) => ({ type: "allocate", slot, length })).wait();
+    const received = receiveMessageOnPort(this.#port);
+    assert.ok(received, "an allocation comes before its slot is done");
+    const { floats } = received.message as BridgeAllocation;
+    this.#allocations.set(floats.buffer, this.#allocations.size);
+    return floats;
+  }
+
   allReduce(buffer: SharedFloats): Work {
-    return this.#start((slot) => ({ type: "all-reduce", slot, buffer }));
+    return this.#sum("all-reduce", buffer);
   }
 
   reduceScatter(buffer: SharedFloats): Work {
-    return this.#start((slot) => ({ type: "reduce-scatter", slot, buffer }));
+    return this.#sum("reduce-scatter", buffer);
   }
 
   allGather(own: Float32Array): Float32Array {
@@ -158,6 +201,13 @@ class BridgedGroup implements ProcessGroup {
 
   barrier(): void {
     this.#start((slot) => ({ type: "barrier", slot })).wait();
+  }
+
+  #sum(type: SumRequest, buffer: SharedFloats): Work {
+    const allocation = this.#allocations.get(buffer.buffer);
+    const { byteOffset: offset, length } = buffer;
+    const place = allocation === undefined ? buffer : { allocation, offset, length };
+    return this.#start((slot) => ({ type, slot, buffer: place }));
   }
 
   #start(requestIn: (slot: number) => BridgeRequest): Work {

@@ -33,6 +33,7 @@ import {
   planReduceScatter,
   type Receive,
   type RingPlan,
+  type SumKind,
 } from "./ring.ts";
 import type { SharedOutbox } from "./shared-slots.ts";
 import { likesOf, type Overdue, type Waiter } from "./small-lane.ts";
@@ -114,20 +115,15 @@ export class BulkLane {
     this.#startedBy = new Array<number>(options.worldSize).fill(0);
   }
 
-  /** Frame errors are thrown as by {@link SmallLane.start}. */
-  allReduce(buffer: Float32Array, waiter: Waiter): void {
+  /**
+   * For a reduce-scatter, `buffer` holds one equal part per rank. Frame errors are thrown as by
+   * {@link SmallLane.start}.
+   */
+  sum(kind: SumKind, buffer: Float32Array, waiter: Waiter): void {
     const { wire } = this.#options;
-    const chunkFloats = CHUNK_BYTES / WIRE_BYTES[wire];
-    const plan = planAllReduce(this.#place, { length: buffer.length, chunkFloats });
-    this.#start("reduce", buffer, wire, plan, waiter);
-  }
-
-  /** `buffer` holds one equal part per rank. */
-  reduceScatter(buffer: Float32Array, waiter: Waiter): void {
-    const { wire } = this.#options;
-    const chunkFloats = CHUNK_BYTES / WIRE_BYTES[wire];
-    const plan = planReduceScatter(this.#place, { length: buffer.length, chunkFloats });
-    this.#start("scatter", buffer, wire, plan, waiter);
+    const size = { length: buffer.length, chunkFloats: CHUNK_BYTES / WIRE_BYTES[wire] };
+    const plan = PLANS[kind](this.#place, size);
+    this.#start(kind, buffer, wire, plan, waiter);
   }
 
   broadcast(buffer: Float32Array, root: number, waiter: Waiter): void {
@@ -168,7 +164,7 @@ export class BulkLane {
     const missing = [...this.#startedBy.keys()].filter(
       (rank) => rank !== this.#options.scope.source && this.#startedBy[rank]! <= head.sequence,
     );
-    const likes = likesOf(head.kind, head.buffer);
+    const likes = likesOf(head.kind, head.buffer.length);
     return { what: describe(head), likes, startedAt: head.turnAt, missing };
   }
 
@@ -386,6 +382,8 @@ function describe({ kind, sequence, totalBytes, sent, received, plan }: RingOper
   const progress = `${received}/${receives.length} chunks in, ${sent}/${sends.length} out`;
   return `${NAMES[kind]} ${sequence} of ${totalBytes} bytes (${progress})`;
 }
+
+const PLANS = { reduce: planAllReduce, scatter: planReduceScatter } as const;
 
 const NAMES = {
   reduce: "all-reduce",

@@ -7,6 +7,7 @@
  */
 
 import { readFileSync } from "node:fs";
+import { WebAssembly } from "./web-assembly.ts";
 
 export type Wire = "f32" | "bf16";
 
@@ -77,6 +78,41 @@ export function roundToWire(wire: Wire, values: Float32Array): void {
   });
 }
 
+/**
+ * Writes to `target` the sum of `addends`, which are as long as it is, taken in their order. Every
+ * sum that another addend is added to is rounded, as if it had travelled to whoever adds that.
+ *
+ * @param addends the target may be one of them
+ * @param result `rounded` leaves what a receiver of the sum would read, `exact` the sum itself
+ */
+export function sumInOrder(
+  wire: Wire,
+  addends: readonly Float32Array[],
+  target: Float32Array,
+  result: "rounded" | "exact",
+): void {
+  const roundBlock = (length: number) => {
+    if (wire === "f32") return;
+    kernels.round(length);
+    kernels.widen(length);
+  };
+  forEachBlock(target, (block, begin) => {
+    const { length } = block;
+    for (const [i, addend] of addends.entries()) {
+      const values = addend.subarray(begin, begin + length);
+      if (i === 0) {
+        A.set(values);
+        continue;
+      }
+      roundBlock(length);
+      B.set(bytesOf(values));
+      kernels.add(length);
+    }
+    if (result === "rounded") roundBlock(length);
+    block.set(A.subarray(0, length));
+  });
+}
+
 export function bytesOf(floats: Float32Array): Uint8Array {
   return new Uint8Array(floats.buffer, floats.byteOffset, floats.byteLength);
 }
@@ -90,14 +126,7 @@ function forEachBlock(
   }
 }
 
-/** What is used of the global; its own types come with those of a browser only. */
-interface WebAssemblyGlobal {
-  readonly Module: new (code: Uint8Array) => object;
-  readonly Instance: new (module: object) => { readonly exports: unknown };
-}
-
 function instantiate(): Kernels {
-  const { WebAssembly } = globalThis as unknown as { readonly WebAssembly: WebAssemblyGlobal };
   const code = readFileSync(new URL("./floats.wasm", import.meta.url));
   return new WebAssembly.Instance(new WebAssembly.Module(code)).exports as Kernels;
 }

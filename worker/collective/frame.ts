@@ -37,8 +37,8 @@ const DIGEST_BYTES = 8;
  * `hello` opens a stream; `alive` is sent twice a second and says how far the sender has come in
  * the ring; `start-*` announces a ring operation to everyone; `goodbye` says that nothing follows,
  * and `seen` that a goodbye and all before it has arrived; `memory` says that the peer's shared
- * memory is open, and `taken` how many payloads have been read from it; `abort` ends the
- * generation. The others carry an operation's data. The place in the list is the code on the wire.
+ * memory is open, and `taken` how many payloads have been read from it; `share`, `summed` and
+ * `copied` are host-lane.ts's; `abort` ends the generation. The others carry an operation's data. The place in the list is the code on the wire.
  */
 const KINDS = [
   "hello",
@@ -57,6 +57,9 @@ const KINDS = [
   "broadcast",
   "start-scatter",
   "scatter",
+  "share",
+  "summed",
+  "copied",
 ] as const;
 const DTYPES = ["f32", "bf16", "json", "none"] as const;
 
@@ -282,6 +285,19 @@ export function decodeFrame(
     payload: isShared ? sharedPayload(frame, shared) : inline,
     digests: isShared ? inline : undefined,
   };
+}
+
+/**
+ * What {@link encodeNotice} was given, as far as the sender can be trusted.
+ *
+ * @throws {FleetError} GENERATION_ABORTED, MALFORMED
+ */
+export function readJson<Body>(frame: Frame): Partial<Body> {
+  try {
+    return JSON.parse(Buffer.from(frame.payload).toString());
+  } catch (cause) {
+    throw frameError("MALFORMED", `${frame.kind} without JSON: ${cause}`);
+  }
 }
 
 /** The payload, or what stands for it. */

@@ -7,6 +7,8 @@ import { BulkLane } from "./bulk-lane.ts";
 import { Deadlines, FIRST_MS } from "./deadlines.ts";
 import type { Wire } from "./floats.ts";
 import { type Frame, hashExperiment } from "./frame.ts";
+import { HostLane, isOfHostLane } from "./host-lane.ts";
+import { HostMemories } from "./host-memory.ts";
 import { Latch, within } from "./latch.ts";
 import { Links } from "./links.ts";
 import {
@@ -20,6 +22,8 @@ import {
 } from "./membership.ts";
 import type { PeerServer } from "./peer-server.ts";
 import type { SharedFloats } from "./process-group.ts";
+import { type GroupStats, ReduceStats } from "./reduce-stats.ts";
+import type { SumKind } from "./ring.ts";
 import { likesOf, type PartKind, SmallLane, sumParts, type Waiter } from "./small-lane.ts";
 
 /** A stopped peer is to be found within 5 s: this, a tick, and what a busy machine adds. */
@@ -47,15 +51,6 @@ export interface JoinOptions extends Membership {
   readonly signal?: AbortSignal;
 }
 
-/** What a group has moved since it formed. */
-export interface GroupStats {
-  readonly allReduces: number;
-  /** Bytes of the buffers that were reduced, in f32; the traffic is another matter. */
-  readonly allReduceBytes: number;
-  /** Time during which at least one all-reduce was under way. */
-  readonly allReduceSeconds: number;
-}
-
 /**
  * The members' collectives, on the main thread. Every operation is called by all ranks in the same
  * order; it resolves when it is complete on this rank, or rejects with GENERATION_ABORTED. Nobody
@@ -67,6 +62,11 @@ export interface PeerGroup {
   readonly opTimeoutMs: number;
   /** Resolves with the reason once the generation has ended early; pending for ever otherwise. */
   readonly failed: Promise<FleetError>;
+  /**
+   * Zeros, where sums are fastest: on one host all ranks read one another's as they lie. Called by
+   * all ranks with the same length. The memory lasts as long as somebody holds it.
+   */
+  allocate(length: number): Promise<SharedFloats>;
   /** Replaces `buffer` by its sum over all ranks. Several may be under way. */
   allReduce(buffer: SharedFloats): Promise<void>;
   /**
@@ -112,15 +112,14 @@ class ConnectedGroup implements PeerGroup {
   readonly #links: Links;
   readonly #small: SmallLane;
   readonly #bulk: BulkLane;
+  readonly #host: HostLane;
+  readonly #memories: HostMemories;
   readonly #deadlines: Deadlines;
   readonly #broken = new Latch();
   readonly #watch: NodeJS.Timeout;
   readonly #stopListening: () => void;
   readonly #pending = new Set<Promise<void>>();
-  readonly #stats = { allReduces: 0, allReduceBytes: 0, allReduceSeconds: 0 };
-  /** All-reduces under way, and since when there was one. */
-  #reducing = 0;
-  #reducingSince = 0;
+  readonly #stats = new ReduceStats();
   #failure: FleetError | undefined;
   #isClosing = false;
 
@@ -148,11 +147,17 @@ class ConnectedGroup implements PeerGroup {
     const { worldSize } = this;
     const sendToAll = (frame: Buffer) => this.#links.sendToAll(frame);
     this.#small = new SmallLane({ worldSize, scope, send: sendToAll });
-    this.#bulk = new BulkLane({
+    const common = { worldSize, scope, wire: options.wire, announce: sendToAll };
+    const now = () => performance.now();
+    this.#host = new HostLane({ ...common, now });
+    this.#memories = new HostMemories({
+      rank: this.rank,
       worldSize,
-      scope,
-      wire: options.wire,
-      announce: sendToAll,
+      host: memoryHost,
+      allGather: (own) => this.allGather(own),
+    });
+    this.#bulk = new BulkLane({
+      ...common,
       isReady: () => this.#links.bulk?.isReady ?? false,
       outbox: () => this.#links.outbox,
       send: (frame, written) => this.#links.bulk?.write(frame, written),
@@ -161,7 +166,7 @@ class ConnectedGroup implements PeerGroup {
       refuse: (thrown) => this.#links.refuseBulk(thrown),
       pause: () => this.#links.pauseBulk(),
       resume: () => this.#links.resumeBulk(),
-      now: () => performance.now(),
+      now,
     });
     this.#watch = setInterval(() => this.#checkDeadlines(), Math.min(1000, this.opTimeoutMs / 4));
     this.#stopListening = this.#listen(options.signal);
@@ -180,22 +185,18 @@ class ConnectedGroup implements PeerGroup {
     throw this.#failure;
   }
 
-  async allReduce(buffer: SharedFloats): Promise<void> {
-    if (this.#reducing++ === 0) this.#reducingSince = performance.now();
-    try {
-      await this.#reduce(buffer);
-      this.#stats.allReduces++;
-      this.#stats.allReduceBytes += buffer.byteLength;
-    } finally {
-      if (--this.#reducing === 0) {
-        this.#stats.allReduceSeconds += (performance.now() - this.#reducingSince) / 1000;
-      }
-    }
+  async allocate(length: number): Promise<SharedFloats> {
+    if (this.worldSize === 1) return new Float32Array(new SharedArrayBuffer(4 * length));
+    return this.#memories.allocate(length);
+  }
+
+  allReduce(buffer: SharedFloats): Promise<void> {
+    return this.#stats.measure(buffer.byteLength, () => this.#reduce(buffer));
   }
 
   reduceScatter(buffer: SharedFloats): Promise<void> {
     assert.equal(buffer.length % this.worldSize, 0, "one equal part per rank");
-    return this.#run("scatter", buffer, (waiter) => this.#bulk.reduceScatter(buffer, waiter));
+    return this.#sum("scatter", buffer);
   }
 
   async allGather(own: Float32Array): Promise<Float32Array> {
@@ -227,24 +228,34 @@ class ConnectedGroup implements PeerGroup {
   async close(): Promise<void> {
     this.#isClosing = true;
     await Promise.allSettled(this.#pending);
+    this.#host.finish();
     if (this.#failure === undefined) await this.#links.leave(LEAVE_TIMEOUT_MS);
     this.#release();
     await this.#links.cut();
   }
 
   stats(): GroupStats {
-    return { ...this.#stats };
+    return this.#stats.total;
   }
 
   async #reduce(buffer: SharedFloats): Promise<void> {
     if (buffer.byteLength > SMALL_REDUCE_BYTES) {
-      await this.#run("reduce", buffer, (waiter) => this.#bulk.allReduce(buffer, waiter));
+      await this.#sum("reduce", buffer);
       return;
     }
     const all = new Float32Array(buffer.length * this.worldSize);
     all.set(buffer, buffer.length * this.rank);
     await this.#exchange("sum", all);
     sumParts(all, buffer);
+  }
+
+  /** By whichever way is fastest for where the buffer lies; the bits are the same. */
+  #sum(kind: SumKind, buffer: SharedFloats): Promise<void> {
+    const place = this.#memories.find(buffer);
+    return this.#run(kind, buffer, (waiter) => {
+      if (place) this.#host.start(kind, place, waiter);
+      else this.#bulk.sum(kind, buffer, waiter);
+    });
   }
 
   #exchange(kind: PartKind, all: Float32Array): Promise<void> {
@@ -265,7 +276,7 @@ class ConnectedGroup implements PeerGroup {
     const forget = () => this.#pending.delete(operation);
     operation.then(() => {
       forget();
-      this.#deadlines.record(likesOf(kind, buffer), performance.now() - startedAt);
+      this.#deadlines.record(likesOf(kind, buffer.length), performance.now() - startedAt);
     }, forget);
     this.#checkLeavers();
     return operation;
@@ -274,6 +285,7 @@ class ConnectedGroup implements PeerGroup {
   #accept(rank: number, lane: "small" | "bulk", frame: Frame): void {
     if (lane === "bulk") this.#bulk.accept(frame);
     else if (frame.kind.startsWith("start-")) this.#bulk.acceptStart(rank, frame);
+    else if (isOfHostLane(frame.kind)) this.#host.accept(rank, frame);
     else this.#small.accept(rank, frame);
   }
 
@@ -294,6 +306,7 @@ class ConnectedGroup implements PeerGroup {
       if (!this.#links.hasLeft(rank)) continue;
       const isMissed =
         this.#small.awaits(rank) ||
+        this.#host.awaits(rank) ||
         (rank === predecessorOf(this.#members) && this.#bulk.isReceiving) ||
         (rank === successorOf(this.#members) && this.#bulk.isSending);
       if (!isMissed) continue;
@@ -304,7 +317,7 @@ class ConnectedGroup implements PeerGroup {
   }
 
   #checkDeadlines(): void {
-    for (const oldest of [this.#small.oldest, this.#bulk.oldest]) {
+    for (const oldest of [this.#small.oldest, this.#bulk.oldest, this.#host.oldest]) {
       if (oldest === undefined) continue;
       const { what, likes, startedAt, missing } = oldest;
       const limitMs = this.#deadlines.limitOf(likes);
@@ -348,12 +361,14 @@ class ConnectedGroup implements PeerGroup {
     this.#failure = error;
     this.#small.fail(error);
     this.#bulk.fail(error);
+    this.#host.fail(error);
     this.#release();
     void this.#links.cut(told);
     if (!this.#isClosing || this.#pending.size > 0) this.#broken.open();
   }
 
   #release(): void {
+    this.#memories.close();
     clearInterval(this.#watch);
     this.#stopListening();
   }

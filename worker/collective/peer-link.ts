@@ -17,6 +17,7 @@ import {
   type FrameScope,
   frameError,
   framesIn,
+  readJson,
 } from "./frame.ts";
 import { Inlet } from "./inlet.ts";
 import { blame, describeRank, type Membership, predecessorOf, successorOf } from "./membership.ts";
@@ -290,6 +291,9 @@ export class PeerLink {
       case "reduce":
       case "scatter":
       case "broadcast":
+      case "share":
+      case "summed":
+      case "copied":
         if (this.#parted.has(lane)) throw frameError("REORDERED", `${frame.kind} after goodbye`);
         this.#events.frame(lane, frame);
     }
@@ -373,13 +377,5 @@ export class PeerLink {
 
   #lose(because: string, detail: FleetError["detail"] = {}, cause?: unknown): void {
     this.#events.lost(blame(this.#options, this.#rank, because, detail, cause));
-  }
-}
-
-function readJson(frame: Frame): Readonly<Record<string, never>> {
-  try {
-    return JSON.parse(Buffer.from(frame.payload).toString());
-  } catch (cause) {
-    throw frameError("MALFORMED", `${frame.kind} without JSON: ${cause}`);
   }
 }

@@ -16,6 +16,8 @@
  * Slices travel in chunks, and a chunk is passed on as soon as it is there.
  */
 
+export type SumKind = "reduce" | "scatter";
+
 interface Move {
   readonly round: number;
   readonly chunkIndex: number;
@@ -79,13 +81,13 @@ function planRounds({ worldSize }: RingPlace, size: RingSize, rounds: Rounds): R
   const sends: Send[] = [];
   const receives: Receive[] = [];
   for (const [round, action] of rounds.actions.entries()) {
-    const sent = slice(rounds.firstSlice - round, worldSize, size.length);
+    const sent = sliceOf(rounds.firstSlice - round, worldSize, size.length);
     // Received in the round before, chunk by chunk: that is where those receives begin.
     const base = receives.length - chunkCountOf(sent, size.chunkFloats);
     for (const move of chunks(round, sent, size.chunkFloats)) {
       sends.push({ ...move, after: round === 0 ? 0 : base + move.chunkIndex + 1 });
     }
-    const received = slice(rounds.firstSlice - round - 1, worldSize, size.length);
+    const received = sliceOf(rounds.firstSlice - round - 1, worldSize, size.length);
     for (const move of chunks(round, received, size.chunkFloats)) {
       receives.push({ ...move, action });
     }
@@ -108,13 +110,14 @@ export function planBroadcast(
   };
 }
 
-interface Range {
+/** The floats [begin, end) of a buffer. */
+export interface Range {
   readonly begin: number;
   readonly end: number;
 }
 
 /** Slice `index` (taken modulo the world size) of `length` floats; sizes differ by one at most. */
-function slice(index: number, worldSize: number, length: number): Range {
+export function sliceOf(index: number, worldSize: number, length: number): Range {
   const i = ((index % worldSize) + worldSize) % worldSize;
   return {
     begin: Math.floor((i * length) / worldSize),

@@ -10,6 +10,8 @@
 
 import { randomBytes } from "node:crypto";
 import fs from "node:fs";
+import type { SharedFloats } from "./process-group.ts";
+import { PAGE_BYTES, WebAssembly } from "./web-assembly.ts";
 
 /** What an owner tells a peer. */
 export interface MemoryTicket {
@@ -34,22 +36,40 @@ export interface OwnedMemory extends SharedMemory {
   readonly ticket: MemoryTicket;
 }
 
+/** Shared memory that every thread of its owner's process can use. */
+export interface OwnedFloats {
+  /** They stay usable after `close`. */
+  readonly floats: SharedFloats;
+  /**
+   * The same memory, for as long as somebody holds `floats`. Copies between shared buffers go word
+   * by word, atomically, which takes twice as long.
+   */
+  readonly plain: Float32Array;
+  readonly ticket: MemoryTicket;
+  /** Nobody can open the memory afterwards. */
+  close(): void;
+}
+
 /** Makes and opens shared memory; where the platform has none, there is no host for it. */
 export interface MemoryHost {
   /** Undefined when the system gives none. */
   create(dataBytes: number): OwnedMemory | undefined;
+  /** Undefined when the system gives none. */
+  createFloats(length: number): OwnedFloats | undefined;
   /** Undefined when the owner is on another host or out of reach. */
   open(ticket: MemoryTicket): SharedMemory | undefined;
 }
 
 const PROOF_BYTES = 64;
+const FLOAT_BYTES = Float32Array.BYTES_PER_ELEMENT;
 /** More is refused: no peer of ours asks for so much. */
-const BYTES_MAX = 2 ** 30;
+const BYTES_MAX = 2 ** 32;
 
 /** Numbers of Linux. */
 const PROT_READ = 1;
 const PROT_WRITE = 2;
-const MAP_SHARED = 1;
+const MAP_SHARED = 0x01;
+const MAP_FIXED = 0x10;
 const MFD_CLOEXEC = 1;
 const MFD_ALLOW_SEALING = 2;
 const F_ADD_SEALS = 1033;
@@ -57,6 +77,8 @@ const F_GET_SEALS = 1034;
 const SEAL_SEAL = 1;
 const SEAL_SHRINK = 2;
 const SEAL_GROW = 4;
+/** What mmap returns when it fails. */
+const FAILED = 0xffff_ffff_ffff_ffffn;
 
 /** Undefined where workers cannot share memory: not on Linux, or without koffi for the platform. */
 export async function findMemoryHost(): Promise<MemoryHost | undefined> {
@@ -77,15 +99,16 @@ interface Libc {
   readonly memfdCreate: (name: string, flags: number) => number;
   readonly fcntl: (fd: number, command: number, value: number) => number;
   readonly mmap: (
-    at: null,
+    at: bigint,
     n: number,
     access: number,
     flags: number,
     fd: number,
     o: number,
-  ) => bigint;
+  ) => bigint | number;
   readonly munmap: (address: bigint, bytes: number) => number;
   readonly view: (address: bigint, bytes: number) => ArrayBuffer;
+  readonly addressOf: (memory: Uint8Array) => bigint;
 }
 
 function bind(koffi: Koffi): Libc {
@@ -94,10 +117,11 @@ function bind(koffi: Koffi): Libc {
     memfdCreate: libc.func("int memfd_create(const char *name, unsigned int flags)"),
     fcntl: libc.func("int fcntl(int fd, int command, int value)"),
     mmap: libc.func(
-      "void *mmap(void *at, size_t bytes, int access, int flags, int fd, long offset)",
+      "uintptr_t mmap(uintptr_t at, size_t bytes, int access, int flags, int fd, long offset)",
     ),
-    munmap: libc.func("int munmap(void *address, size_t bytes)"),
+    munmap: libc.func("int munmap(uintptr_t address, size_t bytes)"),
     view: (address, bytes) => koffi.view(address, bytes),
+    addressOf: (memory) => koffi.address(memory),
   };
 }
 
@@ -111,27 +135,33 @@ class LinuxMemoryHost implements MemoryHost {
   }
 
   create(dataBytes: number): OwnedMemory | undefined {
-    const bytes = PROOF_BYTES + dataBytes;
-    const fd = this.#libc.memfdCreate("simclr-fleet", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd < 0) return undefined;
-    try {
-      fs.ftruncateSync(fd, bytes);
-      this.#libc.fcntl(fd, F_ADD_SEALS, SEAL_SHRINK | SEAL_GROW | SEAL_SEAL);
+    return this.#own(PROOF_BYTES + dataBytes, (fd, bytes) => {
       const { all, unmap } = this.#map(fd, bytes, PROT_READ | PROT_WRITE);
-      const proof = randomBytes(PROOF_BYTES);
-      all.set(proof);
-      return {
-        data: all.subarray(PROOF_BYTES),
-        ticket: { host: this.#host, pid: process.pid, fd, bytes, proof: proof.toString("hex") },
-        close: () => {
-          unmap();
-          fs.closeSync(fd);
-        },
+      const close = () => {
+        unmap();
+        fs.closeSync(fd);
       };
-    } catch {
-      fs.closeSync(fd);
-      return undefined;
-    }
+      return { all, made: { data: all.subarray(PROOF_BYTES), close } };
+    });
+  }
+
+  /**
+   * A SharedArrayBuffer cannot be made of memory that is there already. But the pages under one can
+   * be exchanged where nothing else will ever lie in them: those of a WebAssembly memory are mapped
+   * for it alone, and unmapped when it is collected.
+   */
+  createFloats(length: number): OwnedFloats | undefined {
+    const pages = Math.ceil((PROOF_BYTES + length * FLOAT_BYTES) / PAGE_BYTES);
+    return this.#own(pages * PAGE_BYTES, (fd, bytes) => {
+      const { buffer } = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+      const all = new Uint8Array(buffer);
+      const access = PROT_READ | PROT_WRITE;
+      const address = this.#libc.addressOf(all);
+      this.#mmap(address, bytes, access, MAP_SHARED | MAP_FIXED, fd);
+      const floats = new Float32Array(buffer, PROOF_BYTES, length);
+      const plain = new Float32Array(this.#libc.view(address, bytes), PROOF_BYTES, length);
+      return { all, made: { floats, plain, close: () => fs.closeSync(fd) } };
+    });
   }
 
   open(ticket: MemoryTicket): SharedMemory | undefined {
@@ -156,15 +186,43 @@ class LinuxMemoryHost implements MemoryHost {
     }
   }
 
-  #map(fd: number, bytes: number, access: number) {
-    const address = this.#libc.mmap(null, bytes, access, MAP_SHARED, fd, 0);
-    if (address === 0xffff_ffff_ffff_ffffn || address === -1n) {
-      throw new Error(`the system does not map ${bytes} bytes`);
+  /** Makes a memory, and what `make` makes of it, and gives it its proof. */
+  #own<Made extends object>(
+    bytes: number,
+    make: (fd: number, bytes: number) => { readonly all: Uint8Array; readonly made: Made },
+  ): (Made & { readonly ticket: MemoryTicket }) | undefined {
+    const fd = this.#libc.memfdCreate("simclr-fleet", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0) return undefined;
+    try {
+      fs.ftruncateSync(fd, bytes);
+      this.#libc.fcntl(fd, F_ADD_SEALS, SEAL_SHRINK | SEAL_GROW | SEAL_SEAL);
+      const { all, made } = make(fd, bytes);
+      const proof = randomBytes(PROOF_BYTES);
+      all.set(proof);
+      const host = this.#host;
+      return {
+        ...made,
+        ticket: { host, pid: process.pid, fd, bytes, proof: proof.toString("hex") },
+      };
+    } catch {
+      fs.closeSync(fd);
+      return undefined;
     }
+  }
+
+  #map(fd: number, bytes: number, access: number) {
+    const address = this.#mmap(0n, bytes, access, MAP_SHARED, fd);
     return {
       all: new Uint8Array(this.#libc.view(address, bytes)),
       unmap: () => void this.#libc.munmap(address, bytes),
     };
+  }
+
+  /** Throws when the system does not. */
+  #mmap(at: bigint, bytes: number, access: number, flags: number, fd: number): bigint {
+    const address = BigInt(this.#libc.mmap(at, bytes, access, flags, fd, 0));
+    if (address === FAILED) throw new Error(`the system does not map ${bytes} bytes`);
+    return address;
   }
 }
 

@@ -37,8 +37,8 @@ export interface Overdue {
 }
 
 /** What an operation has in common with those whose durations it is judged by. */
-export function likesOf(kind: string, buffer: Float32Array): string {
-  return `${kind} of ${buffer.length} floats`;
+export function likesOf(kind: string, length: number): string {
+  return `${kind} of ${length} floats`;
 }
 
 export interface SmallLaneOptions {
@@ -96,7 +96,7 @@ export class SmallLane {
   get oldest(): Overdue | undefined {
     for (const [sequence, { kind, all, startedAt, missing }] of this.#exchanges) {
       const what = `${NAMES[kind]} ${sequence}`;
-      return { what, likes: likesOf(kind, all), startedAt, missing: [...missing] };
+      return { what, likes: likesOf(kind, all.length), startedAt, missing: [...missing] };
     }
     return undefined;
   }

@@ -53,6 +53,7 @@ function replayingGroup(
       contributions.push(own.slice());
       throw new Paused();
     },
+    allocate: unsupported,
     allReduce: unsupported,
     reduceScatter: unsupported,
     broadcast: unsupported,

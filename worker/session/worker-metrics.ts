@@ -2,7 +2,7 @@
 
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import { SOFTWARE_VERSION } from "../../proto/version.ts";
-import type { GroupStats } from "../collective/peer-group.ts";
+import type { GroupStats } from "../collective/reduce-stats.ts";
 import { PHASES, type StepReport } from "../train/stage-job.ts";
 
 /** From a wasm demo step to a large GPU step. */

@@ -32,7 +32,7 @@ export class GradientBuckets {
   constructor(engine: Engine, group: ProcessGroup, sizes: readonly number[], bucketBytes: number) {
     this.#engine = engine;
     this.#group = group;
-    const layout = layOut(sizes, bucketBytes);
+    const layout = layOut(group, sizes, bucketBytes);
     this.#slots = layout.slots;
     this.#buckets = layout.buckets;
     this.#reset();
@@ -78,18 +78,19 @@ export class GradientBuckets {
 }
 
 function layOut(
+  group: ProcessGroup,
   sizes: readonly number[],
   bucketBytes: number,
 ): { readonly slots: readonly Slot[]; readonly buckets: readonly Bucket[] } {
   const total = sizes.reduce((sum, size) => sum + size, 0);
-  const shared = new SharedArrayBuffer(total * Float32Array.BYTES_PER_ELEMENT);
+  const shared = group.allocate(total);
   const slots: Slot[] = [];
   const buckets: Bucket[] = [];
   let begin = 0;
   let parameters = 0;
   let at = 0;
   const close = (): void => {
-    buckets.push({ floats: new Float32Array(shared, begin * 4, at - begin), parameters });
+    buckets.push({ floats: shared.subarray(begin, at), parameters });
     begin = at;
     parameters = 0;
   };
@@ -97,7 +98,7 @@ function layOut(
     const size = sizes[parameter]!;
     slots[parameter] = {
       bucket: buckets.length,
-      gradient: new Float32Array(shared, at * 4, size),
+      gradient: shared.subarray(at, at + size),
     };
     at += size;
     parameters += 1;

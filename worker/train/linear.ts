@@ -53,7 +53,7 @@ class LinearEvaluation {
     this.#model = restore(engine, context, this.#loop.progress);
     const sizes = this.#model.parameters.map(({ shape }) => elementCount(shape));
     const elements = sizes.reduce((sum, size) => sum + size, 0);
-    this.#shared = new Float32Array(new SharedArrayBuffer(4 * (elements + 1)));
+    this.#shared = context.group.allocate(elements + 1);
     let at = 0;
     this.#gradients = sizes.map((size) => {
       at += size;

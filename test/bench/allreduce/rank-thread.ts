@@ -26,7 +26,7 @@ try {
 }
 
 function measure(group: ProcessGroup, task: AllReduceSpec, bytes: number): SizeResult {
-  const buffer: SharedFloats = new Float32Array(new SharedArrayBuffer(bytes));
+  const buffer = group.allocate(bytes / 4);
   for (let call = 0; call < warmupCallsOf(bytes); call++) {
     buffer.fill(group.rank + 1);
     group.allReduce(buffer).wait();

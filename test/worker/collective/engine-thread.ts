@@ -80,6 +80,7 @@ const calls: ProcessGroup = {
   get allReduceSeconds() {
     return group.allReduceSeconds;
   },
+  allocate: (length) => group.allocate(length),
   allReduce: (buffer) => group.allReduce(buffer),
   reduceScatter: (buffer) => group.reduceScatter(buffer),
   allGather: (own) => group.allGather(own),

@@ -78,6 +78,7 @@ function withOtherMemory(server: PeerServer): PeerServer {
     ...server,
     memoryHost: {
       create: (bytes) => memoryHost.create(bytes),
+      createFloats: (length) => memoryHost.createFloats(length),
       open: (ticket) => {
         const memory = memoryHost.open(ticket);
         return memory && { ...memory, data: new Uint8Array(memory.data.length) };
