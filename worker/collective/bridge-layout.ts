@@ -4,7 +4,7 @@
  *
  *     word 0               OPEN or ENDED
  *     words 1 - SLOTS      one per operation under way: IDLE, PENDING, DONE or FAILED
- *     the last 64 bits     nanoseconds during which an all-reduce was under way
+ *     64-bit words at the end, see WORDS
  *
  * The engine thread takes an idle slot, marks it pending, posts a request that names it and sleeps
  * on the word. The main thread posts the error first, if there is one, then sets the word and wakes
@@ -14,6 +14,7 @@
 
 import type { MessagePort } from "node:worker_threads";
 import type { PlainError } from "../../proto/errors.ts";
+import type { ExchangeLink } from "./exchange.ts";
 import type { SharedFloats } from "./process-group.ts";
 
 /** Operations that may be under way at once. */
@@ -30,10 +31,30 @@ export const PENDING = 1;
 export const DONE = 2;
 export const FAILED = 3;
 
-const WORD_BYTES = Int32Array.BYTES_PER_ELEMENT;
-const TIME_BYTES = BigInt64Array.BYTES_PER_ELEMENT;
+/**
+ * Places of the 64-bit words. The first is the main thread's: nanoseconds during which an all-reduce
+ * was under way. The others are the engine thread's, about its exchange with those of other ranks.
+ */
+const WORDS = {
+  reduceNs: 0,
+  /** Number of the operation in which it waits for others, from 1; 0 when it does not. */
+  waitingIn: 1,
+  /** Code of that operation's kind. */
+  waitingKind: 2,
+  /** Since when it waits, as of process.hrtime, and how long it may. */
+  waitingSinceNs: 3,
+  waitingMaxMs: 4,
+  /** All-reduces so far, of how many bytes together, and how long they took. */
+  exchangeReduces: 5,
+  exchangeReduceBytes: 6,
+  exchangeReduceNs: 7,
+} as const;
+
+export type LongWord = keyof typeof WORDS;
+
+const LONG_BYTES = BigInt64Array.BYTES_PER_ELEMENT;
 /** 64-bit words have addresses that are multiples of their size. */
-const TIME_AT = Math.ceil((SLOT_END * WORD_BYTES) / TIME_BYTES) * TIME_BYTES;
+const LONGS_AT = Math.ceil((SLOT_END * Int32Array.BYTES_PER_ELEMENT) / LONG_BYTES) * LONG_BYTES;
 
 /** The engine thread's end of a group. Send it with `[link.port]` as the transfer list. */
 export interface GroupLink {
@@ -43,6 +64,8 @@ export interface GroupLink {
   readonly worldSize: number;
   /** Without a word from the main thread for this long it is taken for hung. */
   readonly silenceMs: number;
+  /** Undefined where the ranks do not share memory. */
+  readonly exchange: ExchangeLink | undefined;
 }
 
 /** A part of the memory that the request numbered `allocation` allocated. */
@@ -74,13 +97,13 @@ export interface BridgeFailure {
 }
 
 export function newControl(): SharedArrayBuffer {
-  return new SharedArrayBuffer(TIME_AT + TIME_BYTES);
+  return new SharedArrayBuffer(LONGS_AT + Object.keys(WORDS).length * LONG_BYTES);
 }
 
-export function storeAllReduceSeconds(control: SharedArrayBuffer, seconds: number): void {
-  Atomics.store(new BigInt64Array(control, TIME_AT), 0, BigInt(Math.round(seconds * 1e9)));
+export function loadLong(control: SharedArrayBuffer, word: LongWord): number {
+  return Number(Atomics.load(new BigInt64Array(control, LONGS_AT), WORDS[word]));
 }
 
-export function loadAllReduceSeconds(control: SharedArrayBuffer): number {
-  return Number(Atomics.load(new BigInt64Array(control, TIME_AT), 0)) / 1e9;
+export function storeLong(control: SharedArrayBuffer, word: LongWord, value: number): void {
+  Atomics.store(new BigInt64Array(control, LONGS_AT), WORDS[word], BigInt(Math.round(value)));
 }

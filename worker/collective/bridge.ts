@@ -17,15 +17,17 @@ import {
   FIRST_SLOT,
   type GroupLink,
   IDLE,
-  loadAllReduceSeconds,
+  type LongWord,
+  loadLong,
   newControl,
   OPEN,
   PENDING,
   SLOT_END,
   STATE_WORD,
   type SumRequest,
-  storeAllReduceSeconds,
+  storeLong,
 } from "./bridge-layout.ts";
+import { EXCHANGE_KINDS, Exchange, type Waiting } from "./exchange.ts";
 import type { PeerGroup } from "./peer-group.ts";
 import type { ProcessGroup, SharedFloats, Work } from "./process-group.ts";
 
@@ -40,10 +42,15 @@ export interface GroupBridge {
   close(): void;
 }
 
-/** Main thread: serves `group` to one engine thread. */
-export function bridgeGroup(group: PeerGroup): GroupBridge {
-  const { port1: port, port2 } = new MessageChannel();
+/**
+ * Main thread: serves `group` to one engine thread. Called by all ranks.
+ *
+ * @throws {FleetError} GENERATION_ABORTED
+ */
+export async function bridgeGroup(group: PeerGroup): Promise<GroupBridge> {
   const control = newControl();
+  const exchange = await group.openExchange(control);
+  const { port1: port, port2 } = new MessageChannel();
   const words = new Int32Array(control);
 
   const end = (error: FleetError) => {
@@ -57,7 +64,7 @@ export function bridgeGroup(group: PeerGroup): GroupBridge {
   port.on("message", (request: BridgeRequest) => {
     server.run(request).then(
       () => {
-        storeAllReduceSeconds(control, group.stats().allReduceSeconds);
+        storeLong(control, "reduceNs", 1e9 * group.stats().allReduceSeconds);
         settle(words, request.slot, DONE);
       },
       (error) => {
@@ -75,6 +82,7 @@ export function bridgeGroup(group: PeerGroup): GroupBridge {
       rank: group.rank,
       worldSize: group.worldSize,
       silenceMs: SILENCE_TIMEOUTS * group.opTimeoutMs,
+      exchange,
     },
     close: () => {
       end(new FleetError("GENERATION_ABORTED", "this worker has left the group"));
@@ -132,12 +140,18 @@ function settle(words: Int32Array, slot: number, state: number): void {
   if (Atomics.compareExchange(words, slot, PENDING, state) === PENDING) Atomics.notify(words, slot);
 }
 
+/** A group of several workers, on the engine thread. */
+export interface EngineGroup extends ProcessGroup {
+  /** Lets go of what this thread has opened. No collective may follow. */
+  close(): void;
+}
+
 /** Engine thread: the blocking side of the bridge. */
-export function connectGroup(link: GroupLink): ProcessGroup {
+export function connectGroup(link: GroupLink): EngineGroup {
   return new BridgedGroup(link);
 }
 
-class BridgedGroup implements ProcessGroup {
+class BridgedGroup implements EngineGroup {
   readonly rank: number;
   readonly worldSize: number;
   readonly #port: GroupLink["port"];
@@ -149,6 +163,7 @@ class BridgedGroup implements ProcessGroup {
   readonly #allocations = new Map<SharedArrayBuffer, number>();
   /** Where all-gathers take place; grows to the largest. */
   #gathered: SharedFloats = new Float32Array(new SharedArrayBuffer(0));
+  readonly #exchange: Exchange | undefined;
   #failure: FleetError | undefined;
 
   constructor(link: GroupLink) {
@@ -160,10 +175,19 @@ class BridgedGroup implements ProcessGroup {
     this.#silenceMs = link.silenceMs;
     // A port without a listener would not keep the thread alive; be sure of it.
     this.#port.unref();
+    const { rank } = link;
+    this.#exchange =
+      link.exchange &&
+      new Exchange({
+        ...link.exchange,
+        rank,
+        waiting: (waiting) => this.#sayWaiting(waiting),
+        throwIfEnded: () => this.#throwIfEnded(),
+      });
   }
 
   get allReduceSeconds(): number {
-    return loadAllReduceSeconds(this.#control);
+    return loadLong(this.#control, "reduceNs") / 1e9;
   }
 
   allocate(length: number): SharedFloats {
@@ -176,6 +200,10 @@ class BridgedGroup implements ProcessGroup {
   }
 
   allReduce(buffer: SharedFloats): Work {
+    if (this.#exchange?.fits(buffer.length)) {
+      this.#reduceAtOnce(this.#exchange, buffer);
+      return { wait: () => {} };
+    }
     return this.#sum("all-reduce", buffer);
   }
 
@@ -184,6 +212,7 @@ class BridgedGroup implements ProcessGroup {
   }
 
   allGather(own: Float32Array): Float32Array {
+    if (this.#exchange?.fits(own.length)) return this.#exchange.allGather(own);
     const length = own.length * this.worldSize;
     if (this.#gathered.length < length) {
       this.#gathered = new Float32Array(new SharedArrayBuffer(2 * length * own.BYTES_PER_ELEMENT));
@@ -200,7 +229,40 @@ class BridgedGroup implements ProcessGroup {
   }
 
   barrier(): void {
+    if (this.#exchange) {
+      this.#exchange.barrier();
+      return;
+    }
     this.#start((slot) => ({ type: "barrier", slot })).wait();
+  }
+
+  close(): void {
+    this.#exchange?.close();
+  }
+
+  #reduceAtOnce(exchange: Exchange, buffer: SharedFloats): void {
+    const began = performance.now();
+    exchange.allReduce(buffer);
+    this.#addLong("exchangeReduces", 1);
+    this.#addLong("exchangeReduceBytes", buffer.byteLength);
+    this.#addLong("exchangeReduceNs", 1e6 * (performance.now() - began));
+  }
+
+  #addLong(word: LongWord, value: number): void {
+    storeLong(this.#control, word, loadLong(this.#control, word) + value);
+  }
+
+  #sayWaiting(waiting: Waiting | undefined): void {
+    if (waiting !== undefined) {
+      storeLong(this.#control, "waitingKind", EXCHANGE_KINDS.indexOf(waiting.kind));
+      storeLong(this.#control, "waitingMaxMs", waiting.limitMs);
+      storeLong(this.#control, "waitingSinceNs", Number(process.hrtime.bigint()));
+    }
+    storeLong(this.#control, "waitingIn", waiting === undefined ? 0 : waiting.sequence + 1);
+  }
+
+  #throwIfEnded(): void {
+    if (Atomics.load(this.#words, STATE_WORD) !== OPEN) throw this.#reason();
   }
 
   #sum(type: SumRequest, buffer: SharedFloats): Work {
@@ -211,7 +273,7 @@ class BridgedGroup implements ProcessGroup {
   }
 
   #start(requestIn: (slot: number) => BridgeRequest): Work {
-    if (Atomics.load(this.#words, STATE_WORD) !== OPEN) throw this.#reason();
+    this.#throwIfEnded();
     const slot = this.#takeSlot();
     this.#port.postMessage(requestIn(slot));
     let isDone = false;

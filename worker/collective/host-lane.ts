@@ -12,10 +12,6 @@
  * A slice of a rank's memory is read by one other rank only until that rank has said `summed`, and
  * written by its owner only afterwards. So nothing needs to be copied aside.
  *
- * Three hops are many for a small buffer. There, a rank copies its addends aside all the same, to a
- * stage; everybody sums all slices for itself and is done at once. A stage is used again once all
- * others have read it, which they say with a later `share`, or by `copied` where none follows.
- *
  * Slices are cut, and their addends added and rounded, as the ring does it: which way a sum takes
  * makes no difference to its bits.
  */
@@ -30,7 +26,7 @@ import {
   frameError,
   readJson,
 } from "./frame.ts";
-import { type HostMemory, type HostPlace, STAGED_BYTES_MAX, STAGES } from "./host-memory.ts";
+import type { HostPlace } from "./host-memory.ts";
 import {
   chunkAt,
   chunksOf,
@@ -41,9 +37,6 @@ import {
   missingSlices,
   newOperation,
   type Share,
-  type ShareNotice,
-  sliceAt,
-  stageAt,
   totalBytesOf,
 } from "./host-operation.ts";
 import type { SumKind } from "./ring.ts";
@@ -75,8 +68,6 @@ export class HostLane {
   readonly #early: Partial<Share>[][];
   /** Per rank, how many operations it has shared in. */
   readonly #sharedBy: number[];
-  /** How many operations have used a stage of a memory. */
-  readonly #staged = new WeakMap<HostMemory, number>();
   #nextSequence = 0;
   #nextTurn: NodeJS.Immediate | undefined;
 
@@ -97,13 +88,16 @@ export class HostLane {
       sequence: this.#nextSequence++,
       share: { kind, memory: memory.id, begin, length },
       memory,
-      stage: 4 * length <= STAGED_BYTES_MAX ? this.#takeStage(memory) : undefined,
       waiter,
     });
     this.#operations = [...this.#operations, operation];
+    const { scope, announce } = this.#options;
+    const { sequence, share } = operation;
+    const totalBytes = totalBytesOf(operation);
+    announce(encodeNotice(scope, "share", { sequence, totalBytes, json: share }));
     for (const [rank, shares] of this.#early.entries()) {
-      const share = shares.shift();
-      if (share !== undefined) matchShare(operation, rank, share);
+      const theirs = shares.shift();
+      if (theirs !== undefined) matchShare(operation, rank, theirs);
     }
     this.#advance();
   }
@@ -118,29 +112,21 @@ export class HostLane {
 
   /** The operation that has waited longest, and the ranks it waits for. */
   get oldest(): Overdue | undefined {
-    const head = this.#operations.find(({ isResolved }) => !isResolved);
+    const [head] = this.#operations;
     if (head?.turnAt === undefined) return undefined;
     const { kind, length } = head.share;
     const what = `${NAMES[kind]} ${head.sequence} of ${totalBytesOf(head)} bytes`;
     const likes = likesOf(kind, length);
-    return { what, likes, startedAt: head.turnAt, missing: [...this.#missingFrom(head)] };
+    return { what, likes, startedAt: head.turnAt, missing: [...missingFrom(head)] };
   }
 
   /** Whether an operation under way lacks something of `rank`. */
   awaits(rank: number): boolean {
-    return this.#operations.some(
-      (operation) => !operation.isResolved && this.#missingFrom(operation).has(rank),
-    );
-  }
-
-  /** Says what is still to be said of operations that are complete here: nothing follows. */
-  finish(): void {
-    this.#freeStages();
-    clearImmediate(this.#nextTurn);
+    return this.#operations.some((operation) => missingFrom(operation).has(rank));
   }
 
   fail(error: Error): void {
-    for (const { waiter, isResolved } of this.#operations) if (!isResolved) waiter.reject(error);
+    for (const { waiter } of this.#operations) waiter.reject(error);
     this.#operations = [];
     for (const shares of this.#early) shares.length = 0;
     clearImmediate(this.#nextTurn);
@@ -150,12 +136,6 @@ export class HostLane {
     return this.#options.scope.source;
   }
 
-  #takeStage(memory: HostMemory): number {
-    const count = this.#staged.get(memory) ?? 0;
-    this.#staged.set(memory, count + 1);
-    return count % STAGES;
-  }
-
   #acceptShare(rank: number, frame: Frame): void {
     const next = this.#sharedBy[rank]!;
     if (frame.sequence !== next) {
@@ -163,10 +143,7 @@ export class HostLane {
       throw frameError(fault, `share ${frame.sequence}, ${next} is next`);
     }
     this.#sharedBy[rank] = next + 1;
-    const { readUpTo = 0, ...share } = readJson<ShareNotice>(frame);
-    for (const { stage, sequence, uncopied } of this.#operations) {
-      if (stage !== undefined && sequence < readUpTo) uncopied.delete(rank);
-    }
+    const share = readJson<Share>(frame);
     if (frame.sequence >= this.#nextSequence) this.#early[rank]!.push(share);
     else matchShare(this.#operationOf(frame), rank, share);
   }
@@ -206,8 +183,6 @@ export class HostLane {
     let isBusy = this.#turn();
     while (isBusy && this.#options.now() < endAt) isBusy = this.#turn();
     for (const operation of this.#operations) this.#tell(operation);
-    // An operation that waits for a stage: the others may wait for the same one.
-    if (this.#operations.some(({ hasShared }) => !hasShared)) this.#freeStages();
     this.#settle();
     if (!isBusy) return;
     this.#nextTurn = setImmediate(() => {
@@ -216,64 +191,25 @@ export class HostLane {
     });
   }
 
-  /** Shares, sums or copies a little. Returns whether there was something to do. */
+  /** Sums or copies one chunk. Returns whether there was one. */
   #turn(): boolean {
-    return this.#operations.some((operation) => {
-      if (this.#share(operation)) return true;
-      if (operation.unshared.size > 0) return false;
-      if (operation.stage !== undefined) return this.#sumStages(operation, operation.stage);
-      return this.#sum(operation) || this.#copy(operation);
-    });
-  }
-
-  #share(operation: HostOperation): boolean {
-    if (operation.hasShared || this.#blockerOf(operation) !== undefined) return false;
-    const { share, memory, stage, sequence } = operation;
-    if (stage !== undefined) {
-      const own = memory.byRank[this.#rank]!;
-      own.copyWithin(stageAt(memory, stage), share.begin, share.begin + share.length);
-    }
-    operation.hasShared = true;
-    const { scope, announce } = this.#options;
-    const totalBytes = totalBytesOf(operation);
-    const readUpTo = this.#readUpTo();
-    for (const earlier of this.#operations) {
-      const isSaid = earlier.stage !== undefined && earlier.sequence < readUpTo;
-      if (isSaid) earlier.hasSaidCopied = true;
-    }
-    const json: ShareNotice = { ...share, readUpTo };
-    announce(encodeNotice(scope, "share", { sequence, totalBytes, json }));
-    return true;
-  }
-
-  /** The first operation whose stages this rank has still to read. */
-  #readUpTo(): number {
-    const unread = this.#operations.find(
-      ({ stage, isResolved }) => stage !== undefined && !isResolved,
-    );
-    return unread?.sequence ?? this.#nextSequence;
-  }
-
-  /** An earlier operation whose addends are still on this one's stage. */
-  #blockerOf({ memory, stage, sequence }: HostOperation): HostOperation | undefined {
-    if (stage === undefined) return undefined;
-    return this.#operations.find(
-      (other) => other.sequence < sequence && other.memory === memory && other.stage === stage,
+    return this.#operations.some(
+      (operation) =>
+        operation.unshared.size === 0 && (this.#sum(operation) || this.#copy(operation)),
     );
   }
 
   /** The next chunk of this rank's slice, over all ranks. */
   #sum(operation: HostOperation): boolean {
-    const { memory, summed } = operation;
+    const { memory, summed, share } = operation;
     const index = summed[this.#rank]!;
     if (index === chunksOf(operation, this.#rank)) return false;
     const { begin, end } = chunkAt(operation, this.#rank, index);
-    const addends = inOrder(memory.byRank, this.#rank);
-    this.#add(
-      operation,
-      addends.map((floats) => floats.subarray(begin, end)),
-      memory.byRank[this.#rank]!.subarray(begin, end),
-    );
+    const addends = inOrder(memory.byRank, this.#rank).map((floats) => floats.subarray(begin, end));
+    // Nobody else reads the sums of a reduce-scatter, so nothing rounds them to the wire.
+    const result = share.kind === "scatter" ? "exact" : "rounded";
+    const own = memory.byRank[this.#rank]!.subarray(begin, end);
+    sumInOrder(this.#options.wire, addends, own, result);
     summed[this.#rank] = index + 1;
     return true;
   }
@@ -293,85 +229,37 @@ export class HostLane {
     return true;
   }
 
-  /** All slices, or of a reduce-scatter the own one, from the stages of all ranks. */
-  #sumStages(operation: HostOperation, stage: number): boolean {
-    if (operation.isResolved) return false;
-    const { share, memory } = operation;
-    const aside = stageAt(memory, stage) - share.begin;
-    const lasts = share.kind === "scatter" ? [this.#rank] : memory.byRank.keys();
-    for (const last of lasts) {
-      const { begin, end } = sliceAt(operation, last);
-      const addends = inOrder(memory.byRank, last);
-      this.#add(
-        operation,
-        addends.map((floats) => floats.subarray(aside + begin, aside + end)),
-        memory.byRank[this.#rank]!.subarray(begin, end),
-      );
-    }
-    this.#resolve(operation);
-    return true;
-  }
-
-  #add({ share }: HostOperation, addends: readonly Float32Array[], target: Float32Array): void {
-    // Nobody else reads the sums of a reduce-scatter, so nothing rounds them to the wire.
-    sumInOrder(this.#options.wire, addends, target, share.kind === "scatter" ? "exact" : "rounded");
-  }
-
-  /** Lets the others use the stages again that this rank has read. */
-  #freeStages(): void {
-    for (const operation of this.#operations) {
-      if (operation.stage !== undefined && operation.isResolved) this.#tellCopied(operation);
-    }
-  }
-
   /** Lets the others know how far this rank has come, if that is news. */
   #tell(operation: HostOperation): void {
-    const { sequence, summed, share, stage, unshared } = operation;
-    if (stage !== undefined || unshared.size > 0) return;
+    const { sequence, summed, share, unshared } = operation;
+    const { scope, announce } = this.#options;
+    if (unshared.size > 0) return;
     const chunks = summed[this.#rank]!;
     if (chunks > operation.announced && share.kind === "reduce") {
       operation.announced = chunks;
-      const { scope, announce } = this.#options;
       const chunkCount = chunksOf(operation, this.#rank);
       const where = { sequence, round: 0, chunkIndex: chunks - 1, chunkCount };
       const totalBytes = totalBytesOf(operation);
       announce(encodeFrame(scope, { kind: "summed", dtype: "none", ...where, totalBytes }));
     }
-    if (missingSlices(operation).size === 0) this.#tellCopied(operation);
-  }
-
-  #tellCopied(operation: HostOperation): void {
-    if (operation.hasSaidCopied) return;
+    if (operation.hasSaidCopied || missingSlices(operation).size > 0) return;
     operation.hasSaidCopied = true;
-    const { sequence } = operation;
-    this.#options.announce(encodeNotice(this.#options.scope, "copied", { sequence }));
+    announce(encodeNotice(scope, "copied", { sequence }));
   }
 
   #settle(): void {
-    for (const operation of this.#operations) {
-      const { hasSaidCopied, uncopied, isResolved } = operation;
-      if (hasSaidCopied && uncopied.size === 0 && !isResolved) this.#resolve(operation);
-    }
-    if (this.#operations.some(isOver)) {
-      this.#operations = this.#operations.filter((operation) => !isOver(operation));
-    }
-    const head = this.#operations.find(({ isResolved }) => !isResolved);
+    for (const operation of this.#operations) if (isOver(operation)) operation.waiter.resolve();
+    this.#operations = this.#operations.filter((operation) => !isOver(operation));
+    const [head] = this.#operations;
     if (head !== undefined) head.turnAt ??= this.#options.now();
   }
+}
 
-  #resolve(operation: HostOperation): void {
-    operation.isResolved = true;
-    operation.waiter.resolve();
-  }
-
-  /** The ranks that keep an operation from being complete here. */
-  #missingFrom(operation: HostOperation): ReadonlySet<number> {
-    const blocker = operation.hasShared ? undefined : this.#blockerOf(operation);
-    if (blocker !== undefined) return blocker.uncopied;
-    if (operation.unshared.size > 0) return operation.unshared;
-    const missing = missingSlices(operation);
-    return missing.size > 0 ? missing : operation.uncopied;
-  }
+/** The ranks that keep an operation from being complete here. */
+function missingFrom(operation: HostOperation): ReadonlySet<number> {
+  if (operation.unshared.size > 0) return operation.unshared;
+  const missing = missingSlices(operation);
+  return missing.size > 0 ? missing : operation.uncopied;
 }
 
 const NAMES = { reduce: "all-reduce", scatter: "reduce-scatter" } as const;

@@ -7,12 +7,7 @@
  */
 
 import type { SharedFloats } from "./process-group.ts";
-import type { MemoryHost, MemoryTicket, OwnedFloats, SharedMemory } from "./shared-memory.ts";
-
-/** Up to this size sums take one hop to everyone: their addends are copied aside first. */
-export const STAGED_BYTES_MAX = 512 * 1024;
-/** Sums with addends aside that may be under way on one memory. */
-export const STAGES = 2;
+import type { MemoryHost, MemoryTicket, SharedMemory } from "./shared-memory.ts";
 
 const FLOAT_BYTES = Float32Array.BYTES_PER_ELEMENT;
 /** Room for a ticket as JSON. */
@@ -22,14 +17,14 @@ const TICKET_BYTES = 512;
 export interface HostMemory {
   /** Counts the allocations of a group: the same on all ranks. */
   readonly id: number;
-  /** What its users see of this rank's. */
+  /** This rank's, as its users hold it. */
   readonly floats: SharedFloats;
   /**
-   * All of every rank's by rank: as many floats, then {@link STAGES} stages of `stageLength`. This
-   * rank's are its own; the others' are read-only: writing to them would end the process.
+   * Every rank's, this one's included. The others' are read-only: writing to them would end the
+   * process.
    */
   readonly byRank: readonly Float32Array[];
-  readonly stageLength: number;
+  readonly tickets: readonly MemoryTicket[];
 }
 
 /** Part of an allocation that a collective works on. */
@@ -42,7 +37,6 @@ export interface HostPlace {
 
 export interface HostMemoriesOptions {
   readonly rank: number;
-  readonly worldSize: number;
   /** Undefined where this rank can share no memory. */
   readonly host: MemoryHost | undefined;
   /** All ranks' values, equally many, in rank order. */
@@ -66,17 +60,32 @@ export class HostMemories {
    * by all ranks, with the same length.
    */
   async allocate(length: number): Promise<SharedFloats> {
-    const stageLength = Math.min(length, STAGED_BYTES_MAX / FLOAT_BYTES);
+    const memory = await this.share(length);
+    if (memory === undefined) return new Float32Array(new SharedArrayBuffer(length * FLOAT_BYTES));
+    this.#byBuffer.set(memory.floats.buffer, memory);
+    return memory.floats;
+  }
+
+  /** The same on all ranks, zeros; undefined, on all ranks, if not all can. */
+  async share(length: number): Promise<HostMemory | undefined> {
     const id = this.#count++;
-    const own = this.#keep(this.#options.host?.createFloats(length + STAGES * stageLength));
-    const byRank = await this.#openAll(own);
-    const canUse = await this.#options.allGather(Float32Array.of(byRank === undefined ? 0 : 1));
-    if (own === undefined || byRank === undefined || canUse.includes(0)) {
-      return new Float32Array(new SharedArrayBuffer(length * FLOAT_BYTES));
-    }
-    const floats = own.floats.subarray(0, length);
-    this.#byBuffer.set(floats.buffer, { id, floats, byRank, stageLength });
-    return floats;
+    const { rank, host, allGather } = this.#options;
+    const own = this.#keep(host?.createFloats(length));
+    const tickets = decodeTickets(await allGather(encodeTicket(own?.ticket)));
+    const byRank = tickets.map((ticket, other) => {
+      if (own === undefined || ticket?.bytes !== own.ticket.bytes) return undefined;
+      if (other === rank) return host?.plainViewOf(own.floats);
+      return floatsOf(this.#keep(host?.open(ticket)));
+    });
+    const canUse = own !== undefined && !byRank.includes(undefined);
+    const canAllUse = !(await allGather(Float32Array.of(canUse ? 1 : 0))).includes(0);
+    if (own === undefined || !canAllUse) return undefined;
+    return {
+      id,
+      floats: own.floats,
+      byRank: byRank as Float32Array[],
+      tickets: tickets as MemoryTicket[],
+    };
   }
 
   /** Where `floats` lie, if it was allocated here and all ranks share it. */
@@ -92,22 +101,6 @@ export class HostMemories {
     this.#isClosed = true;
     for (const memory of this.#opened) memory.close();
     this.#opened.length = 0;
-  }
-
-  /** Every rank's floats; undefined when this rank does not have all of them. */
-  async #openAll(own: OwnedFloats | undefined): Promise<readonly Float32Array[] | undefined> {
-    const { rank, worldSize, host, allGather } = this.#options;
-    const tickets = await allGather(encodeTicket(own?.ticket));
-    const ticketFloats = TICKET_BYTES / FLOAT_BYTES;
-    const byRank = Array.from({ length: worldSize }, (_, other) => {
-      if (other === rank) return own?.plain;
-      const ticket = decodeTicket(tickets.subarray(other * ticketFloats).subarray(0, ticketFloats));
-      const bytes = own?.ticket.bytes;
-      return ticket?.bytes === bytes
-        ? floatsOf(this.#keep(ticket && host?.open(ticket)))
-        : undefined;
-    });
-    return byRank.includes(undefined) ? undefined : (byRank as Float32Array[]);
   }
 
   #keep<Memory extends { close(): void }>(memory: Memory | undefined): Memory | undefined {
@@ -134,12 +127,14 @@ function encodeTicket(ticket: MemoryTicket | undefined): Float32Array {
   return new Float32Array(new Uint8Array(bytes).buffer);
 }
 
-/** Of a peer's: whatever is no ticket is none. */
-function decodeTicket(floats: Float32Array): MemoryTicket | undefined {
-  const { buffer, byteOffset, byteLength } = floats;
-  try {
-    return JSON.parse(Buffer.from(buffer, byteOffset, byteLength).toString()) ?? undefined;
-  } catch {
-    return undefined;
-  }
+/** By rank; whatever is no ticket is none. */
+function decodeTickets({ buffer, byteOffset, byteLength }: Float32Array) {
+  return Array.from({ length: byteLength / TICKET_BYTES }, (_, rank) => {
+    const text = Buffer.from(buffer, byteOffset + rank * TICKET_BYTES, TICKET_BYTES).toString();
+    try {
+      return (JSON.parse(text) as MemoryTicket | null) ?? undefined;
+    } catch {
+      return undefined;
+    }
+  });
 }

@@ -17,22 +17,13 @@ export interface Share {
   readonly length: number;
 }
 
-/** The JSON of a `share`. */
-export interface ShareNotice extends Share {
-  /** The sender has read the stages of all operations before this one. */
-  readonly readUpTo: number;
-}
-
 export interface HostOperation {
   readonly rank: number;
   readonly worldSize: number;
   readonly sequence: number;
   readonly share: Share;
   readonly memory: HostMemory;
-  /** Where the addends are copied to; undefined when they are read where they lie. */
-  readonly stage: number | undefined;
   readonly waiter: Waiter;
-  hasShared: boolean;
   /** Ranks that have not said so yet. */
   readonly unshared: Set<number>;
   readonly uncopied: Set<number>;
@@ -42,26 +33,23 @@ export interface HostOperation {
   /** Of this rank's own slice, how many chunks the others know of. */
   announced: number;
   hasSaidCopied: boolean;
-  isResolved: boolean;
   /** When it came first in line; undefined before. */
   turnAt: number | undefined;
 }
 
-type Given = "rank" | "worldSize" | "sequence" | "share" | "memory" | "stage" | "waiter";
+type Given = "rank" | "worldSize" | "sequence" | "share" | "memory" | "waiter";
 
 export function newOperation(given: Pick<HostOperation, Given>): HostOperation {
   const ranks = Array.from({ length: given.worldSize }, (_, rank) => rank);
   const others = ranks.filter((rank) => rank !== given.rank);
   return {
     ...given,
-    hasShared: false,
     unshared: new Set(others),
     uncopied: new Set(others),
     summed: ranks.map(() => 0),
     copied: ranks.map(() => 0),
     announced: 0,
     hasSaidCopied: false,
-    isResolved: false,
     turnAt: undefined,
   };
 }
@@ -87,8 +75,8 @@ export function matchShare(
 const SHARE_KEYS = ["kind", "memory", "begin", "length"] as const satisfies (keyof Share)[];
 
 /** Every rank has said the last of it. */
-export function isOver({ isResolved, hasSaidCopied, uncopied }: HostOperation): boolean {
-  return isResolved && hasSaidCopied && uncopied.size === 0;
+export function isOver({ hasSaidCopied, uncopied }: HostOperation): boolean {
+  return hasSaidCopied && uncopied.size === 0;
 }
 
 /** The slice that the ring would finish at `rank`, in the floats of a memory. */
@@ -123,11 +111,6 @@ export function missingSlices(operation: HostOperation): ReadonlySet<number> {
     return share.kind === "reduce" && copied[rank]! < chunksOf(operation, rank);
   };
   return new Set([...summed.keys()].filter(isMissing));
-}
-
-/** Where a stage begins in a memory. */
-export function stageAt({ floats, stageLength }: HostMemory, stage: number): number {
-  return floats.length + stage * stageLength;
 }
 
 export function totalBytesOf({ share }: HostOperation): number {

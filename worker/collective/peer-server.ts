@@ -56,7 +56,7 @@ export async function startPeerServer(options: PeerServerOptions): Promise<PeerS
   const server = new Server(serverOptions);
   const hosted = new HostedGenerations(options.joinToken);
   server.addService(peerService, { pull: (call: PullCall) => hosted.serve(call) });
-  const memoryHost = await findMemoryHost();
+  const memoryHost = findMemoryHost();
   // A connection to a stopped process closes only when its socket is destroyed, which grpc-js does
   // not do once it has said goodbye: so the sockets are this module's.
   const sockets = new Set<net.Socket>();

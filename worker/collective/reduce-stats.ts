@@ -7,6 +7,15 @@ export interface GroupStats {
   readonly allReduceSeconds: number;
 }
 
+export function addStats(a: GroupStats, b: GroupStats | undefined): GroupStats {
+  if (b === undefined) return a;
+  return {
+    allReduces: a.allReduces + b.allReduces,
+    allReduceBytes: a.allReduceBytes + b.allReduceBytes,
+    allReduceSeconds: a.allReduceSeconds + b.allReduceSeconds,
+  };
+}
+
 /** Keeps account of all-reduces, of which several may be under way at once. */
 export class ReduceStats {
   readonly #total = { allReduces: 0, allReduceBytes: 0, allReduceSeconds: 0 };

@@ -10,6 +10,7 @@
 
 import { randomBytes } from "node:crypto";
 import fs from "node:fs";
+import { createRequire } from "node:module";
 import type { SharedFloats } from "./process-group.ts";
 import { PAGE_BYTES, WebAssembly } from "./web-assembly.ts";
 
@@ -40,11 +41,6 @@ export interface OwnedMemory extends SharedMemory {
 export interface OwnedFloats {
   /** They stay usable after `close`. */
   readonly floats: SharedFloats;
-  /**
-   * The same memory, for as long as somebody holds `floats`. Copies between shared buffers go word
-   * by word, atomically, which takes twice as long.
-   */
-  readonly plain: Float32Array;
   readonly ticket: MemoryTicket;
   /** Nobody can open the memory afterwards. */
   close(): void;
@@ -56,6 +52,11 @@ export interface MemoryHost {
   create(dataBytes: number): OwnedMemory | undefined;
   /** Undefined when the system gives none. */
   createFloats(length: number): OwnedFloats | undefined;
+  /**
+   * The same memory, valid for as long as somebody holds `floats`. Copies to and from a
+   * SharedArrayBuffer go word by word, atomically, which takes twice as long.
+   */
+  plainViewOf(floats: SharedFloats): Float32Array;
   /** Undefined when the owner is on another host or out of reach. */
   open(ticket: MemoryTicket): SharedMemory | undefined;
 }
@@ -81,12 +82,12 @@ const SEAL_GROW = 4;
 const FAILED = 0xffff_ffff_ffff_ffffn;
 
 /** Undefined where workers cannot share memory: not on Linux, or without koffi for the platform. */
-export async function findMemoryHost(): Promise<MemoryHost | undefined> {
+export function findMemoryHost(): MemoryHost | undefined {
   if (process.platform !== "linux") return undefined;
   try {
     const namespace = fs.readlinkSync("/proc/self/ns/pid");
     const boot = fs.readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
-    const { default: koffi } = await import("koffi");
+    const koffi = createRequire(import.meta.url)("koffi") as Koffi;
     return new LinuxMemoryHost(`${boot} ${namespace}`, bind(koffi));
   } catch {
     return undefined;
@@ -156,11 +157,9 @@ class LinuxMemoryHost implements MemoryHost {
       const { buffer } = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
       const all = new Uint8Array(buffer);
       const access = PROT_READ | PROT_WRITE;
-      const address = this.#libc.addressOf(all);
-      this.#mmap(address, bytes, access, MAP_SHARED | MAP_FIXED, fd);
+      this.#mmap(this.#libc.addressOf(all), bytes, access, MAP_SHARED | MAP_FIXED, fd);
       const floats = new Float32Array(buffer, PROOF_BYTES, length);
-      const plain = new Float32Array(this.#libc.view(address, bytes), PROOF_BYTES, length);
-      return { all, made: { floats, plain, close: () => fs.closeSync(fd) } };
+      return { all, made: { floats, close: () => fs.closeSync(fd) } };
     });
   }
 
@@ -184,6 +183,12 @@ class LinuxMemoryHost implements MemoryHost {
     } finally {
       if (fd !== undefined) fs.closeSync(fd);
     }
+  }
+
+  plainViewOf(floats: SharedFloats): Float32Array {
+    const { buffer, byteOffset, byteLength } = floats;
+    const address = this.#libc.addressOf(new Uint8Array(buffer, byteOffset, byteLength));
+    return new Float32Array(this.#libc.view(address, byteLength));
   }
 
   /** Makes a memory, and what `make` makes of it, and gives it its proof. */

@@ -7,6 +7,9 @@ import { addFloats, bytesOf } from "./floats.ts";
 import { encodeFrame, type Frame, type FrameScope, frameError } from "./frame.ts";
 import { CHUNK_BYTES, chunkCountOf, PartOrder } from "./frame-order.ts";
 
+/** Up to this size an all-reduce is one hop to everyone rather than 2 (W - 1) hops. */
+export const SMALL_REDUCE_BYTES = 32 * 1024;
+
 export type PartKind = "gather" | "sum" | "barrier";
 
 interface Exchange {
@@ -28,8 +31,9 @@ export interface Waiter {
 /** An operation that may be taking too long. */
 export interface Overdue {
   readonly what: string;
-  /** As of {@link likesOf}. */
-  readonly likes: string;
+  /** How long it may take, or, as of {@link likesOf}, what it is to be compared with. */
+  readonly limitMs?: number;
+  readonly likes?: string;
   /** Milliseconds. */
   readonly startedAt: number;
   /** The ranks that have not begun, as far as that is known. */

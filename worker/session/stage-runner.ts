@@ -137,7 +137,7 @@ export class StageRunner {
       return loaders.shared;
     };
     const place = { rank, worldSize: peers.length, startStep: start.step };
-    this.#bridge = peers.length > 1 ? bridgeGroup(group) : undefined;
+    this.#bridge = peers.length > 1 ? await bridgeGroup(group) : undefined;
     this.#job = {
       experimentId,
       stage: this.stage,

@@ -6,7 +6,7 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { FleetError } from "../../proto/errors.ts";
 import { connectGroup } from "../collective/bridge.ts";
-import { soloGroup } from "../collective/process-group.ts";
+import { type ProcessGroup, soloGroup } from "../collective/process-group.ts";
 import { openBatches } from "../data/batch-reader.ts";
 import type { Engine } from "../engine/engine.ts";
 import { type EngineOptions, openEngine } from "../engine/open-engine.ts";
@@ -65,7 +65,20 @@ function runRank(
   job: StageJob,
   track: (message: EngineThreadMessage) => void,
 ): StageResult | undefined {
-  const group = job.group ? connectGroup(job.group) : soloGroup;
+  const gang = job.group && connectGroup(job.group);
+  try {
+    return runInGroup(engine, job, gang ?? soloGroup, track);
+  } finally {
+    gang?.close();
+  }
+}
+
+function runInGroup(
+  engine: Engine,
+  job: StageJob,
+  group: ProcessGroup,
+  track: (message: EngineThreadMessage) => void,
+): StageResult | undefined {
   const log = job.rank === 0 ? openStageLog(job.folder, job.startStep) : silentLog;
   const context: StageContext = { job, group, log, send: track };
   track({ type: "running" });

@@ -39,7 +39,7 @@ async function measure({ rank, peers, spec }: RankTask): Promise<RankMessage> {
     joinToken: "",
     sharedMemory: spec.transport === "auto",
   });
-  const bridge = bridgeGroup(group);
+  const bridge = await bridgeGroup(group);
   const thread = startThread("./rank-thread", import.meta.url, undefined);
   try {
     const data: RankThreadData = { link: bridge.link, spec };

@@ -76,7 +76,7 @@ async function train(
     joinToken: "",
     opTimeoutMs: timeoutMs,
   });
-  const bridge = spec.world > 1 ? bridgeGroup(group) : undefined;
+  const bridge = spec.world > 1 ? await bridgeGroup(group) : undefined;
   const job: StageJob = {
     experimentId: EXPERIMENT,
     stage: "pretrain",

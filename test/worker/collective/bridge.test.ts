@@ -14,7 +14,7 @@ describe("the bridge between main thread and engine thread", function () {
 
   async function start(worldSize: number): Promise<void> {
     gang = await formGang(worldSize);
-    bridges = gang.groups.map((group) => bridgeGroup(group));
+    bridges = await gang.each((group) => bridgeGroup(group));
   }
   afterEach(async () => {
     for (const bridge of bridges) bridge.close();

@@ -79,6 +79,7 @@ function withOtherMemory(server: PeerServer): PeerServer {
     memoryHost: {
       create: (bytes) => memoryHost.create(bytes),
       createFloats: (length) => memoryHost.createFloats(length),
+      plainViewOf: (floats) => memoryHost.plainViewOf(floats),
       open: (ticket) => {
         const memory = memoryHost.open(ticket);
         return memory && { ...memory, data: new Uint8Array(memory.data.length) };
