@@ -32,8 +32,9 @@ export const DONE = 2;
 export const FAILED = 3;
 
 /**
- * Places of the 64-bit words. The first is the main thread's: nanoseconds during which an all-reduce
- * was under way. The others are the engine thread's, about its exchange with those of other ranks.
+ * Places of the 64-bit words. The first is the main thread's: nanoseconds during which one of its
+ * all-reduces was under way. The others are the engine thread's, about its exchange with those of
+ * other ranks.
  */
 const WORDS = {
   reduceNs: 0,

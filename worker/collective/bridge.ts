@@ -27,7 +27,7 @@ import {
   type SumRequest,
   storeLong,
 } from "./bridge-layout.ts";
-import { EXCHANGE_KINDS, Exchange, type Waiting } from "./exchange.ts";
+import { EXCHANGE_KINDS, Exchange, type ExchangeLink, type Waiting } from "./exchange.ts";
 import type { PeerGroup } from "./peer-group.ts";
 import type { ProcessGroup, SharedFloats, Work } from "./process-group.ts";
 
@@ -35,6 +35,8 @@ export type { GroupLink } from "./bridge-layout.ts";
 
 /** Every operation has its deadline; the main thread hangs if even several deadlines go by. */
 const SILENCE_TIMEOUTS = 5;
+/** How long a rank's reason for leaving may take to arrive. */
+const LEFT_MS = 5000;
 
 export interface GroupBridge {
   readonly link: GroupLink;
@@ -57,6 +59,7 @@ export async function bridgeGroup(group: PeerGroup): Promise<GroupBridge> {
     if (Atomics.load(words, STATE_WORD) === ENDED) return;
     port.postMessage({ error: error.toPlain() } satisfies BridgeFailure);
     Atomics.store(words, STATE_WORD, ENDED);
+    Atomics.notify(words, STATE_WORD);
     for (let slot = FIRST_SLOT; slot < SLOT_END; slot++) settle(words, slot, FAILED);
   };
 
@@ -64,7 +67,7 @@ export async function bridgeGroup(group: PeerGroup): Promise<GroupBridge> {
   port.on("message", (request: BridgeRequest) => {
     server.run(request).then(
       () => {
-        storeLong(control, "reduceNs", 1e9 * group.stats().allReduceSeconds);
+        storeLong(control, "reduceNs", 1e9 * group.reduceSeconds);
         settle(words, request.slot, DONE);
       },
       (error) => {
@@ -175,19 +178,12 @@ class BridgedGroup implements EngineGroup {
     this.#silenceMs = link.silenceMs;
     // A port without a listener would not keep the thread alive; be sure of it.
     this.#port.unref();
-    const { rank } = link;
-    this.#exchange =
-      link.exchange &&
-      new Exchange({
-        ...link.exchange,
-        rank,
-        waiting: (waiting) => this.#sayWaiting(waiting),
-        throwIfEnded: () => this.#throwIfEnded(),
-      });
+    this.#exchange = link.exchange && this.#openExchange(link.exchange);
   }
 
   get allReduceSeconds(): number {
-    return loadLong(this.#control, "reduceNs") / 1e9;
+    const ns = loadLong(this.#control, "reduceNs") + loadLong(this.#control, "exchangeReduceNs");
+    return ns / 1e9;
   }
 
   allocate(length: number): SharedFloats {
@@ -238,6 +234,22 @@ class BridgedGroup implements EngineGroup {
 
   close(): void {
     this.#exchange?.close();
+  }
+
+  #openExchange(link: ExchangeLink): Exchange {
+    try {
+      return new Exchange({
+        ...link,
+        rank: this.rank,
+        waiting: (waiting) => this.#sayWaiting(waiting),
+        throwIfEnded: () => this.#throwIfEnded(),
+      });
+    } catch (thrown) {
+      // A rank has left, then: the main thread is about to hear why.
+      Atomics.wait(this.#words, STATE_WORD, OPEN, LEFT_MS);
+      this.#throwIfEnded();
+      throw thrown;
+    }
   }
 
   #reduceAtOnce(exchange: Exchange, buffer: SharedFloats): void {

@@ -183,6 +183,10 @@ export class ConnectedGroup implements PeerGroup {
     await this.#links.cut();
   }
 
+  get reduceSeconds(): number {
+    return this.#stats.total.allReduceSeconds;
+  }
+
   stats(): GroupStats {
     return addStats(this.#stats.total, this.#watched?.stats);
   }

@@ -90,7 +90,10 @@ export class Exchange {
   readonly #deadlines: Deadlines;
   #posted = 0;
 
-  /** @throws {FleetError} UNEXPECTED when this thread cannot open what the main thread could */
+  /**
+   * @throws {FleetError} GENERATION_ABORTED when a rank's memory is gone, which the main thread had
+   *   open before
+   */
   constructor(options: ExchangeOptions) {
     this.#options = options;
     this.#deadlines = new Deadlines(options.opTimeoutMs);
@@ -105,7 +108,8 @@ export class Exchange {
     });
     if (futex === undefined || pieces.includes(undefined)) {
       this.close();
-      throw new FleetError("UNEXPECTED", "the engine thread cannot open the gang's shared memory");
+      const text = `the memory of rank ${pieces.indexOf(undefined)} cannot be opened any more`;
+      throw new FleetError("GENERATION_ABORTED", text);
     }
     this.#futex = futex;
     this.#pieces = pieces.map((floats) => pieceOf(floats!));

@@ -38,7 +38,8 @@ const DIGEST_BYTES = 8;
  * the ring; `start-*` announces a ring operation to everyone; `goodbye` says that nothing follows,
  * and `seen` that a goodbye and all before it has arrived; `memory` says that the peer's shared
  * memory is open, and `taken` how many payloads have been read from it; `share`, `summed` and
- * `copied` are host-lane.ts's; `abort` ends the generation. The others carry an operation's data. The place in the list is the code on the wire.
+ * `copied` are host-lane.ts's; `abort` ends the generation. The others carry an operation's data.
+ * The place in the list is the code on the wire.
  */
 const KINDS = [
   "hello",

@@ -3,8 +3,8 @@
  * Nothing is sent but notices. What each rank does in one operation:
  *
  *   1. says `share`: its addends lie ready, and it leaves them alone;
- *   2. when all have said so, adds up one slice of the buffer over all ranks, in its own memory, and
- *      says `summed` as it goes on, chunk by chunk;
+ *   2. when all have said so, adds up one slice of the buffer over all ranks, in its own memory,
+ *      and says `summed` as it goes on, chunk by chunk;
  *   3. copies the other slices from the ranks that have summed them;
  *   4. says `copied`: it reads nothing more of the others' memory;
  *   5. is done when all the others have said so.

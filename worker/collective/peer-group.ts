@@ -72,6 +72,9 @@ export interface PeerGroup {
    * all of it. Resolves when no stream, socket or timer is left. Does not reject.
    */
   close(): Promise<void>;
+  /** Seconds during which at least one all-reduce of this thread's was under way. */
+  readonly reduceSeconds: number;
+  /** Of this thread and of the engine thread's exchange. */
   stats(): GroupStats;
 }
 

@@ -136,7 +136,7 @@ class LinuxMemoryHost implements MemoryHost {
   }
 
   create(dataBytes: number): OwnedMemory | undefined {
-    return this.#own(PROOF_BYTES + dataBytes, (fd, bytes) => {
+    return this.#own("simclr-fleet", PROOF_BYTES + dataBytes, (fd, bytes) => {
       const { all, unmap } = this.#map(fd, bytes, PROT_READ | PROT_WRITE);
       const close = () => {
         unmap();
@@ -153,7 +153,7 @@ class LinuxMemoryHost implements MemoryHost {
    */
   createFloats(length: number): OwnedFloats | undefined {
     const pages = Math.ceil((PROOF_BYTES + length * FLOAT_BYTES) / PAGE_BYTES);
-    return this.#own(pages * PAGE_BYTES, (fd, bytes) => {
+    return this.#own("simclr-floats", pages * PAGE_BYTES, (fd, bytes) => {
       const { buffer } = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
       const all = new Uint8Array(buffer);
       const access = PROT_READ | PROT_WRITE;
@@ -193,10 +193,11 @@ class LinuxMemoryHost implements MemoryHost {
 
   /** Makes a memory, and what `make` makes of it, and gives it its proof. */
   #own<Made extends object>(
+    name: string,
     bytes: number,
     make: (fd: number, bytes: number) => { readonly all: Uint8Array; readonly made: Made },
   ): (Made & { readonly ticket: MemoryTicket }) | undefined {
-    const fd = this.#libc.memfdCreate("simclr-fleet", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    const fd = this.#libc.memfdCreate(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0) return undefined;
     try {
       fs.ftruncateSync(fd, bytes);
