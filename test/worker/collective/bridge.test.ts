@@ -5,15 +5,15 @@ import { FleetError } from "../../../proto/errors.ts";
 import { bridgeGroup, type GroupBridge } from "../../../worker/collective/bridge.ts";
 import type { PeerGroup } from "../../../worker/collective/peer-group.ts";
 import type { EngineResult, EngineTask } from "./engine-thread.ts";
-import { formGang, type Gang } from "./gang.ts";
+import { formGang, type Gang, type Overrides } from "./gang.ts";
 
 describe("the bridge between main thread and engine thread", function () {
   this.timeout(30_000);
   let gang: Gang;
   let bridges: GroupBridge[];
 
-  async function start(worldSize: number): Promise<void> {
-    gang = await formGang(worldSize);
+  async function start(worldSize: number, options: Overrides = {}): Promise<void> {
+    gang = await formGang(worldSize, options);
     bridges = await gang.each((group) => bridgeGroup(group));
   }
   afterEach(async () => {
@@ -36,9 +36,14 @@ describe("the bridge between main thread and engine thread", function () {
     return result;
   }
 
-  for (const worldSize of [1, 3]) {
-    it(`carries sums and gathers under way together, ${worldSize} ranks`, async () => {
-      await start(worldSize);
+  for (const [worldSize, sharedMemory] of [
+    [1, true],
+    [3, true],
+    [3, false],
+  ] as const) {
+    const how = sharedMemory ? "memory shared" : "nothing shared";
+    it(`carries sums and gathers under way together, ${worldSize} ranks, ${how}`, async () => {
+      await start(worldSize, { sharedMemory });
       const results = await gang.each((group) => run(group, "reduce"));
       const sum = (worldSize * (worldSize + 1)) / 2;
       const ranks = Array.from({ length: worldSize }, (_, rank) => rank);
@@ -47,6 +52,47 @@ describe("the bridge between main thread and engine thread", function () {
       }
     });
   }
+
+  for (const sharedMemory of [true, false]) {
+    it(`sums what it has allocated, ${sharedMemory ? "shared" : "not shared"}`, async () => {
+      await start(3, { sharedMemory });
+      for (const result of await gang.each((group) => run(group, "allocated"))) {
+        assert.deepEqual(result, { values: [6, 6, 6, 6, 6] });
+      }
+      const sizes = [10, 10_000, 200_000, 1_000_000];
+      const allReduceBytes = sizes.reduce((sum, length) => sum + 4 * length, 0);
+      for (const group of gang.groups) {
+        const { allReduces, allReduceBytes: bytes } = group.stats();
+        assert.deepEqual([allReduces, bytes], [4, allReduceBytes]);
+      }
+    });
+  }
+
+  it("finds ranks that do different things in an exchange", async () => {
+    await start(2);
+    const [first] = await gang.each((group) => run(group, "diverge"));
+    assert.equal(first?.error?.code, "GENERATION_ABORTED");
+    const told =
+      /MISMATCHED .* rank 1 posts all-gather 0 of 1 floats where this rank has barrier 0/;
+    assert.match(first?.error?.message ?? "", told);
+  });
+
+  it("names the rank that does not come to an exchange in time", async () => {
+    await start(2, { opTimeoutMs: 1000 });
+    const [own, other] = gang.groups as [PeerGroup, PeerGroup];
+    const [{ error }] = await Promise.all([run(own, "twice"), run(other, "once")]);
+    const told = /all-gather 1 took longer than 1000 ms: no contribution from rank 1 \(worker w1/;
+    assert.match(error?.message ?? "", told);
+    assert.equal(error?.detail["rank"], 1);
+  });
+
+  it("names the rank that has left before an exchange", async () => {
+    await start(2);
+    const [own, other] = gang.groups as [PeerGroup, PeerGroup];
+    const leaves = run(other, "once").then(() => other.close());
+    const [{ error }] = await Promise.all([run(own, "twice"), leaves]);
+    assert.match(error?.message ?? "", /rank 1 \(worker w1 .*\) left before this operation/);
+  });
 
   it("leaves to each rank the sum of its part", async () => {
     await start(3);

@@ -34,13 +34,24 @@ export class CheckedOperations {
   #buffer: Float32Array = new Float32Array(0);
   #index = 0;
 
-  constructor(group: PeerGroup, operations: readonly Operation[]) {
+  private constructor(group: PeerGroup, operations: readonly Operation[], memory: SharedFloats) {
     this.#group = group;
     this.#operations = operations;
+    this.#memory = memory;
+  }
+
+  /** @param memory `allocated` by the gang, or `plain` memory of this process */
+  static async in(
+    memory: "allocated" | "plain",
+    group: PeerGroup,
+    operations: readonly Operation[],
+  ): Promise<CheckedOperations> {
     const sizes = operations.map(({ kind, floats }) =>
       kind === "reduce-scatter" ? floats * group.worldSize : floats,
     );
-    this.#memory = sharedFloats(Math.max(0, ...sizes));
+    const size = Math.max(0, ...sizes);
+    const floats = memory === "allocated" ? await group.allocate(size) : sharedFloats(size);
+    return new CheckedOperations(group, operations, floats);
   }
 
   /** @throws {WrongResult}; what the group throws */

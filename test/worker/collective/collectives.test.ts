@@ -103,6 +103,68 @@ describe("a gang", function () {
     });
   }
 
+  it("sums to the same bits over shared memory and over rings of any kind", async () => {
+    for (const wire of ["f32", "bf16"] as const) {
+      for (const length of [5, 8192, 8193, 100_003, 300_001, 2_000_003]) {
+        const hashes = new Set<string>();
+        for (const sharedMemory of [true, false]) {
+          const gang = await formGang(3, { wire, sharedMemory });
+          for (const isAllocated of [true, false]) {
+            const results = await gang.each(async (group) => {
+              const values = addend(group.rank, length);
+              const buffer = isAllocated ? await group.allocate(length) : sharedFloats(length);
+              buffer.set(values);
+              await group.allReduce(buffer);
+              return buffer;
+            });
+            for (const result of results) hashes.add(hash(result));
+          }
+          await gang.close();
+        }
+        assert.equal(hashes.size, 1, `${length} floats in ${wire}`);
+      }
+    }
+  });
+
+  it("leaves to each rank the same bits of its part, wherever it lies", async () => {
+    const gang = await formGang(4);
+    const results = await gang.each(async (group) => {
+      const hashes: string[] = [];
+      for (const buffer of [sharedFloats(400_000), await group.allocate(400_000)]) {
+        buffer.set(addend(group.rank, 400_000));
+        await group.reduceScatter(buffer);
+        hashes.push(hash(buffer.subarray(group.rank * 100_000, (group.rank + 1) * 100_000)));
+      }
+      return hashes;
+    });
+    for (const [ring, shared] of results) assert.equal(ring, shared);
+    await gang.close();
+  });
+
+  it("keeps parts of one allocation apart, several under way at once", async () => {
+    const gang = await formGang(3);
+    await gang.each(async (group) => {
+      const all = await group.allocate(900_000);
+      for (let round = 0; round < 5; round++) {
+        all.fill(group.rank + round);
+        const parts = [all.subarray(0, 20_000), all.subarray(20_000, 500_001)];
+        await Promise.all([...parts, all.subarray(500_001)].map((part) => group.allReduce(part)));
+        assert.ok(all.every((value) => value === 3 + 3 * round));
+      }
+    });
+    await gang.close();
+  });
+
+  it("ends where ranks sum different parts of an allocation", async () => {
+    const gang = await formGang(2);
+    const sums = await gang.each(async (group) => {
+      const all = await group.allocate(200_001);
+      return group.allReduce(all.subarray(group.rank, 200_000 + group.rank)).catch(String);
+    });
+    for (const error of sums) assert.match(String(error), /MISMATCHED frame: rank \d shares/);
+    await gang.close();
+  });
+
   it("keeps 200 rounds of mixed operations apart, several under way at once", async () => {
     const gang = await formGang(3);
     await gang.each(async (group) => {

@@ -8,6 +8,11 @@ import { sharedFloats } from "./shared-floats.ts";
 
 export type EngineTask = keyof typeof TASKS;
 
+export interface EngineTaskData {
+  readonly link: GroupLink;
+  readonly task: EngineTask;
+}
+
 export interface EngineResult {
   /** What the task has returned, or the error that ended it. */
   readonly values?: readonly number[];
@@ -55,9 +60,41 @@ const TASKS = {
     barrier();
     return [buffer[0]!, buffer.at(-1)!];
   },
+  /** Sums of all sizes in memory that the ranks share where they can. */
+  allocated: ({ rank, allocate, allReduce, reduceScatter, worldSize }) => {
+    const lengths = [10, 10_000, 200_000, 1_000_000];
+    const buffers = lengths.map((length) => allocate(length).fill(rank + 1));
+    const works = buffers.map((buffer) => allReduce(buffer));
+    for (const work of works) work.wait();
+    const part = allocate(100_000 * worldSize).fill(rank + 1);
+    reduceScatter(part).wait();
+    return [...buffers.map((buffer) => buffer.at(-1)!), part[100_000 * rank]!];
+  },
+  /** Ranks that have diverged. */
+  diverge: ({ rank, allGather, barrier }) => {
+    if (rank === 0) barrier();
+    else allGather(Float32Array.of(1));
+    return [];
+  },
+  /** Exchanges and checks until the generation ends. */
+  exchange: ({ rank, worldSize, allGather, allReduce, barrier }) => {
+    for (let round = 0; ; round++) {
+      const gathered = allGather(Float32Array.of(rank, round));
+      const buffer = sharedFloats(20_000).fill(round % 1000);
+      allReduce(buffer).wait();
+      barrier();
+      const isRight =
+        gathered.every((value, i) => value === (i % 2 === 0 ? i / 2 : round)) &&
+        buffer.every((value) => value === worldSize * (round % 1000));
+      if (!isRight) return [round];
+      if (round === 100) parentPort?.postMessage("under way");
+    }
+  },
+  once: ({ allGather }) => [...allGather(Float32Array.of(1))],
+  twice: ({ allGather }) => [1, 2].flatMap((value) => [...allGather(Float32Array.of(value))]),
   /** Waits for what never comes, and then asks for more. */
   hang: ({ allReduce, barrier }) => {
-    const work = allReduce(sharedFloats(100_000));
+    const work = allReduce(sharedFloats(300_000));
     const failures: unknown[] = [];
     for (const action of [() => work.wait(), () => work.wait(), barrier]) {
       try {
@@ -71,29 +108,33 @@ const TASKS = {
   },
 } as const satisfies Record<string, (group: ProcessGroup) => readonly number[]>;
 
-const { link, task } = workerData as { link: GroupLink; task: EngineTask };
-const group = connectGroup(link);
-// Bound, so that tasks can take the calls apart.
-const calls: ProcessGroup = {
-  rank: group.rank,
-  worldSize: group.worldSize,
-  get allReduceSeconds() {
-    return group.allReduceSeconds;
-  },
-  allocate: (length) => group.allocate(length),
-  allReduce: (buffer) => group.allReduce(buffer),
-  reduceScatter: (buffer) => group.reduceScatter(buffer),
-  allGather: (own) => group.allGather(own),
-  broadcast: (buffer, root) => group.broadcast(buffer, root),
-  barrier: () => group.barrier(),
-};
-
-function carryOut(): EngineResult {
+function carryOut({ link, task }: EngineTaskData): EngineResult {
+  let group: ReturnType<typeof connectGroup> | undefined;
   try {
-    return { values: TASKS[task](calls) };
+    group = connectGroup(link);
+    return { values: TASKS[task](callsOf(group)) };
   } catch (thrown) {
     return { error: FleetError.from(thrown).toPlain() };
+  } finally {
+    group?.close();
   }
 }
 
-parentPort?.postMessage(carryOut());
+/** Bound, so that tasks can take the calls apart. */
+function callsOf(group: ProcessGroup): ProcessGroup {
+  return {
+    rank: group.rank,
+    worldSize: group.worldSize,
+    get allReduceSeconds() {
+      return group.allReduceSeconds;
+    },
+    allocate: (length) => group.allocate(length),
+    allReduce: (buffer) => group.allReduce(buffer),
+    reduceScatter: (buffer) => group.reduceScatter(buffer),
+    allGather: (own) => group.allGather(own),
+    broadcast: (buffer, root) => group.broadcast(buffer, root),
+    barrier: () => group.barrier(),
+  };
+}
+
+parentPort?.postMessage(carryOut(workerData as EngineTaskData));

@@ -12,7 +12,7 @@ import { CHUNK_BYTES } from "../../../worker/collective/frame-order.ts";
 import { startTcpProxy, type TcpFault, type TcpProxy } from "../../support/tcp-proxy.ts";
 import type { Operation } from "./checked-operations.ts";
 import type { FrameFaultInjection } from "./frame-relay.ts";
-import type { Halt } from "./member-process.ts";
+import type { Halt, MemberTask } from "./member-process.ts";
 import { type Member, type ProcessGang, startProcessGang } from "./process-gang.ts";
 
 /** What the others may take to notice that a member is no more, or does nothing any more. */
@@ -29,6 +29,8 @@ const OPERATIONS: readonly Operation[] = [
   { kind: "reduce-scatter", floats: 100_000 },
   { kind: "broadcast", floats: 100_000 },
 ];
+/** What the ranks of one host do with nothing but notices. */
+const SUMS = OPERATIONS.filter(({ kind }) => kind.includes("reduce"));
 /** The first operation of the second round: a large sum. */
 const LATER = OPERATIONS.length;
 
@@ -58,11 +60,13 @@ describe("a gang of processes", function () {
   const survivors = () => gang.members.filter(({ rank }) => rank !== VICTIM);
 
   describe("without a fault", () => {
-    it("carries everything out, aborts nothing, and leaves nothing behind", async () => {
-      await start(4);
-      gang.start({ operations: OPERATIONS, count: 3 * OPERATIONS.length });
-      await assertCompletes(gang.members, 3 * OPERATIONS.length);
-    });
+    for (const memory of ["allocated", "plain"] as const) {
+      it(`carries everything out, aborts nothing, leaves nothing behind, ${memory}`, async () => {
+        await start(4);
+        gang.start({ operations: OPERATIONS, count: 3 * OPERATIONS.length, memory });
+        await assertCompletes(gang.members, 3 * OPERATIONS.length);
+      });
+    }
   });
 
   describe("whose member is killed", () => {
@@ -82,6 +86,23 @@ describe("a gang of processes", function () {
         assert.equal((await victim().exited).signal, "SIGKILL");
         const doneByVictim = moment.index + (moment.when === "after" ? 1 : 0);
         assert.equal(victim().all("done").length, doneByVictim);
+        await assertNothingLeft(survivors());
+      });
+    }
+  });
+
+  describe("whose engine threads exchange, and whose member is", () => {
+    const faults = [
+      ["killed", "SIGKILL", KILLED_MS_MAX, /was lost/],
+      ["stopped", "SIGSTOP", STOPPED_MS_MAX, /silent for \d+ ms/],
+    ] as const;
+    for (const [name, signal, limitMs, pattern] of faults) {
+      it(`${name}, ends in time`, async () => {
+        await start(3);
+        gang.start({ operations: [], engine: "exchange" });
+        await Promise.all(gang.members.map((member) => member.told("under way")));
+        const at = victim().signal(signal);
+        await assertBlame(survivors(), gang, pattern, at + limitMs);
         await assertNothingLeft(survivors());
       });
     }
@@ -172,16 +193,19 @@ describe("a gang of processes", function () {
       ["a frame twice", "duplicate", /REPEATED frame/],
       ["a frame of an older generation", "older", /FOREIGN frame: of generation 3, this is 4/],
     ];
-    const kinds: [FrameFaultInjection["kind"], number][] = [
-      ["reduce", 5],
-      ["gather", 2],
-      ["start-reduce", 1],
+    const kinds: [FrameFaultInjection["kind"], number, Partial<MemberTask>][] = [
+      ["reduce", 5, { join: { sharedMemory: false } }],
+      ["gather", 6, { join: { sharedMemory: false } }],
+      ["start-reduce", 1, { join: { sharedMemory: false } }],
+      ["share", 2, { operations: SUMS }],
+      ["summed", 2, { operations: SUMS }],
+      ["copied", 2, { operations: SUMS }],
     ];
     for (const [what, fault, pattern] of faults) {
-      for (const [kind, skip] of kinds) {
+      for (const [kind, skip, task] of kinds) {
         it(`ends after ${what}, in a ${kind}`, async () => {
           await start(3, { fault, kind, skip });
-          gang.start({ operations: OPERATIONS, join: { sharedMemory: false } });
+          gang.start({ operations: OPERATIONS, ...task });
           await assertBlame(gang.members, gang, pattern);
           assert.equal(victim().all("injected").length, 1);
           await assertNothingLeft(gang.members);

@@ -9,7 +9,7 @@ import {
   startPeerServer,
 } from "../../../worker/collective/peer-server.ts";
 
-type Overrides = Partial<Omit<JoinOptions, "server" | "rank" | "peers">>;
+export type Overrides = Partial<Omit<JoinOptions, "server" | "rank" | "peers">>;
 
 /** All ranks of a gang in this process, each with a server of its own on a loopback port. */
 export interface Gang {

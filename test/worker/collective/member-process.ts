@@ -4,11 +4,15 @@
  * once nothing keeps it alive. Started with an argument, it sends what a relay makes of its frames.
  */
 
+import { on, once } from "node:events";
 import { setImmediate } from "node:timers/promises";
+import { Worker } from "node:worker_threads";
 import { FleetError, type PlainError } from "../../../proto/errors.ts";
+import { bridgeGroup } from "../../../worker/collective/bridge.ts";
 import type { JoinOptions, PeerGroup } from "../../../worker/collective/peer-group.ts";
 import { joinGroup } from "../../../worker/collective/peer-group.ts";
 import { CheckedOperations, type Operation, WrongResult } from "./checked-operations.ts";
+import type { EngineResult, EngineTask, EngineTaskData } from "./engine-thread.ts";
 import { type FrameFaultInjection, startFrameRelay } from "./frame-relay.ts";
 import { joinDefaults, startLoopbackServer } from "./gang.ts";
 
@@ -21,6 +25,10 @@ export interface MemberTask {
   /** How many to carry out in all; for ever when absent. */
   readonly count?: number;
   readonly halt?: Halt;
+  /** Where the operations' buffer lies. Default `allocated`. */
+  readonly memory?: "allocated" | "plain";
+  /** Carried out by an engine thread, instead of operations. */
+  readonly engine?: EngineTask;
   /** After how many operations to collect garbage and report the memory. */
   readonly measureAfter?: readonly number[];
 }
@@ -47,6 +55,8 @@ export interface Halt {
 export type MemberMessage =
   | { readonly type: "listening"; readonly address: string }
   | { readonly type: "formed" }
+  /** The engine thread is in the middle of its task. */
+  | { readonly type: "under way" }
   | { readonly type: "halted"; readonly index: number }
   /** The relay has done to one frame what it was started for. */
   | { readonly type: "injected"; readonly at: number }
@@ -93,7 +103,9 @@ async function carryOut(task: MemberTask): Promise<void> {
     group = await joinGroup(options);
     void group.failed.then(() => aborts++);
     await tell({ type: "formed" });
-    const operations = new CheckedOperations(group, task.operations);
+    if (task.engine !== undefined) await runEngine(group, task.engine);
+    const memory = task.memory ?? "allocated";
+    const operations = await CheckedOperations.in(memory, group, task.operations);
     for (; index < (task.count ?? Number.POSITIVE_INFINITY); index++) {
       await carryOutOne(group, operations, index, task);
     }
@@ -112,6 +124,27 @@ async function carryOut(task: MemberTask): Promise<void> {
   await tell({ type: "closed", aborts });
   process.off("disconnect", orphaned);
   process.disconnect();
+}
+
+/** Throws what ends the task, and WrongResult when it ends by itself. */
+async function runEngine(group: PeerGroup, task: EngineTask): Promise<void> {
+  const bridge = await bridgeGroup(group);
+  const data: EngineTaskData = { link: bridge.link, task };
+  const engine = new Worker(new URL("./engine-thread.js", import.meta.url), {
+    workerData: data,
+    transferList: [bridge.link.port],
+  });
+  const exited = once(engine, "exit");
+  for await (const [message] of on(engine, "message")) {
+    if (message === "under way") {
+      await tell({ type: "under way" });
+      continue;
+    }
+    await exited;
+    bridge.close();
+    const { values, error } = message as EngineResult;
+    throw error ? FleetError.fromPlain(error) : new WrongResult(`round ${values?.[0]}`);
+  }
 }
 
 async function carryOutOne(
