@@ -20,6 +20,7 @@ interface Kernels {
   readonly addHalves: (floats: number) => void;
   readonly widen: (floats: number) => void;
   readonly round: (floats: number) => void;
+  readonly settle: (floats: number) => void;
 }
 
 /** Floats in A and in B. */
@@ -72,8 +73,7 @@ export function roundToWire(wire: Wire, values: Float32Array): void {
   if (wire === "f32") return;
   forEachBlock(values, (block) => {
     A.set(block);
-    kernels.round(block.length);
-    kernels.widen(block.length);
+    kernels.settle(block.length);
     block.set(A.subarray(0, block.length));
   });
 }
@@ -92,9 +92,7 @@ export function sumInOrder(
   result: "rounded" | "exact",
 ): void {
   const roundBlock = (length: number) => {
-    if (wire === "f32") return;
-    kernels.round(length);
-    kernels.widen(length);
+    if (wire === "bf16") kernels.settle(length);
   };
   forEachBlock(target, (block, begin) => {
     const { length } = block;

@@ -82,4 +82,24 @@
           (f32x4.ne (local.get $f) (local.get $f)))))
       (local.set $to (i32.add (local.get $to) (i32.const 16)))
       (local.set $at (i32.add (local.get $at) (i32.const 32)))
+      (br_if $next (i32.lt_u (local.get $at) (local.get $end)))))
+
+  ;; A = what `widen` makes of what `round` makes of A
+  (func (export "settle") (param $floats i32)
+    (local $at i32) (local $end i32) (local $f v128)
+    (local.set $end (i32.shl (local.get $floats) (i32.const 2)))
+    (loop $next
+      (local.set $f (v128.load (local.get $at)))
+      (v128.store (local.get $at)
+        (v128.bitselect
+          (v128.or (v128.and (local.get $f) (v128.const i32x4 0xffff0000 0xffff0000 0xffff0000 0xffff0000))
+            (v128.const i32x4 0x400000 0x400000 0x400000 0x400000))
+          (v128.and
+            (i32x4.add
+              (i32x4.add (local.get $f) (v128.const i32x4 0x7fff 0x7fff 0x7fff 0x7fff))
+              (v128.and
+                (i32x4.shr_u (local.get $f) (i32.const 16)) (v128.const i32x4 1 1 1 1)))
+            (v128.const i32x4 0xffff0000 0xffff0000 0xffff0000 0xffff0000))
+          (f32x4.ne (local.get $f) (local.get $f))))
+      (local.set $at (i32.add (local.get $at) (i32.const 16)))
       (br_if $next (i32.lt_u (local.get $at) (local.get $end))))))

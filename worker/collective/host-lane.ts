@@ -43,7 +43,7 @@ import type { SumKind } from "./ring.ts";
 import { likesOf, type Overdue, type Waiter } from "./small-lane.ts";
 
 /** How long chunks are worked off before what they made is let out. */
-const TURN_MS = 2;
+const TURN_MS = 4;
 
 export interface HostLaneOptions {
   readonly worldSize: number;

@@ -80,7 +80,7 @@ export function isOver({ hasSaidCopied, uncopied }: HostOperation): boolean {
 }
 
 /** The slice that the ring would finish at `rank`, in the floats of a memory. */
-export function sliceAt({ share, worldSize }: HostOperation, rank: number): Range {
+function sliceAt({ share, worldSize }: HostOperation, rank: number): Range {
   const index = share.kind === "reduce" ? rank + 1 : rank;
   const { begin, end } = sliceOf(index, worldSize, share.length);
   return { begin: share.begin + begin, end: share.begin + end };

@@ -38,7 +38,7 @@ export interface OwnedMemory extends SharedMemory {
 }
 
 /** Shared memory that every thread of its owner's process can use. */
-export interface OwnedFloats {
+interface OwnedFloats {
   /** They stay usable after `close`. */
   readonly floats: SharedFloats;
   readonly ticket: MemoryTicket;
