@@ -243,6 +243,7 @@ class BridgedGroup implements EngineGroup {
         rank: this.rank,
         waiting: (waiting) => this.#sayWaiting(waiting),
         throwIfEnded: () => this.#throwIfEnded(),
+        silenceMs: this.#silenceMs,
       });
     } catch (thrown) {
       // A rank has left, then: the main thread is about to hear why.

@@ -323,6 +323,7 @@ export class ConnectedGroup implements PeerGroup {
   }
 
   #release(): void {
+    this.#watched?.close();
     this.#memories.close();
     clearInterval(this.#watch);
     this.#stopListening();

@@ -10,7 +10,7 @@ import type { GroupStats } from "./reduce-stats.ts";
 import type { Overdue } from "./small-lane.ts";
 
 export class ExchangeWatch {
-  readonly #memory: HostMemory;
+  #memory: HostMemory | undefined;
   readonly #control: SharedArrayBuffer;
 
   constructor(memory: HostMemory, control: SharedArrayBuffer) {
@@ -22,7 +22,7 @@ export class ExchangeWatch {
   get oldest(): Overdue | undefined {
     const posts = loadLong(this.#control, "waitingIn");
     const kind = EXCHANGE_KINDS[loadLong(this.#control, "waitingKind")];
-    if (posts === 0 || kind === undefined) return undefined;
+    if (this.#memory === undefined || posts === 0 || kind === undefined) return undefined;
     const missing = this.#memory.byRank.flatMap((piece, rank) =>
       postedIn(piece) < posts ? [rank] : [],
     );
@@ -39,6 +39,11 @@ export class ExchangeWatch {
 
   awaits(rank: number): boolean {
     return this.oldest?.missing.includes(rank) ?? false;
+  }
+
+  /** Looks at no rank's memory any more. */
+  close(): void {
+    this.#memory = undefined;
   }
 
   get stats(): GroupStats {

@@ -68,6 +68,8 @@ export interface ExchangeOptions extends ExchangeLink {
   readonly waiting: (waiting: Waiting | undefined) => void;
   /** Throws what has ended the generation, if something has. */
   readonly throwIfEnded: () => void;
+  /** How long the main thread may take to end an operation that is overdue. */
+  readonly silenceMs: number;
 }
 
 /** One rank's piece of memory. */
@@ -174,20 +176,26 @@ export class Exchange {
     return sequence;
   }
 
+  /** @throws {FleetError} UNEXPECTED when nobody ends an operation that is overdue */
   #awaitPosts(operation: Waiting): void {
+    const { waiting, throwIfEnded, silenceMs } = this.#options;
     const hasPosted = ({ words }: Piece) => Atomics.load(words, 0) > operation.sequence;
     for (let look = 0; look < LOOKS; look++) if (this.#pieces.every(hasPosted)) return;
-    this.#options.waiting(operation);
+    const endAt = performance.now() + operation.limitMs + silenceMs;
+    waiting(operation);
     try {
       for (const { words } of this.#pieces) {
         for (let seen = Atomics.load(words, 0); seen <= operation.sequence; ) {
-          this.#options.throwIfEnded();
+          throwIfEnded();
+          if (performance.now() > endAt) {
+            throw new FleetError("UNEXPECTED", "the main thread does not answer");
+          }
           this.#futex.wait(words, seen, NAP_MS);
           seen = Atomics.load(words, 0);
         }
       }
     } finally {
-      this.#options.waiting(undefined);
+      waiting(undefined);
     }
   }
 

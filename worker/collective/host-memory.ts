@@ -79,7 +79,7 @@ export class HostMemories {
     });
     const canUse = own !== undefined && !byRank.includes(undefined);
     const canAllUse = !(await allGather(Float32Array.of(canUse ? 1 : 0))).includes(0);
-    if (own === undefined || !canAllUse) return undefined;
+    if (own === undefined || !canAllUse || this.#isClosed) return undefined;
     return {
       id,
       floats: own.floats,

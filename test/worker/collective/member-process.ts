@@ -5,6 +5,7 @@
  */
 
 import { on, once } from "node:events";
+import { readFileSync } from "node:fs";
 import { setImmediate } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import { FleetError, type PlainError } from "../../../proto/errors.ts";
@@ -63,8 +64,13 @@ export type MemberMessage =
   /** An operation is complete, and its result is right. */
   | { readonly type: "done"; readonly index: number }
   | { readonly type: "wrong"; readonly index: number; readonly message: string }
-  /** Of the process, and what is reachable in it. */
-  | { readonly type: "memory"; readonly rssBytes: number; readonly liveBytes: number }
+  /** Resident: of this process alone, and shared with others. And what is reachable in it. */
+  | {
+      readonly type: "memory";
+      readonly ownBytes: number;
+      readonly sharedBytes: number;
+      readonly liveBytes: number;
+    }
   /** The operation `index` was rejected, `at` in epoch milliseconds. */
   | {
       readonly type: "failed";
@@ -167,8 +173,14 @@ async function carryOutOne(
   if (halting?.when === "after") await haltIn(group, halting);
   if (!measureAfter?.includes(index + 1)) return;
   globalThis.gc?.();
-  const { rss, heapUsed, external } = process.memoryUsage();
-  await tell({ type: "memory", rssBytes: rss, liveBytes: heapUsed + external });
+  const { heapUsed, external } = process.memoryUsage();
+  const [ownBytes, sharedBytes] = [residentBytes("RssAnon"), residentBytes("RssShmem")];
+  await tell({ type: "memory", ownBytes, sharedBytes, liveBytes: heapUsed + external });
+}
+
+function residentBytes(field: string): number {
+  const status = readFileSync("/proc/self/status", "latin1");
+  return 1024 * Number(new RegExp(`^${field}:\\s+(\\d+) kB$`, "m").exec(status)?.[1]);
 }
 
 async function haltIn(group: PeerGroup, { how, forMs, index }: Halt): Promise<void> {

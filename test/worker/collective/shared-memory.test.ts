@@ -2,11 +2,14 @@ import assert from "node:assert/strict";
 import { fork } from "node:child_process";
 import { once } from "node:events";
 import fs from "node:fs";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import {
   findMemoryHost,
   type MemoryHost,
   type OwnedMemory,
 } from "../../../worker/collective/shared-memory.ts";
+import { until } from "../../support/until.ts";
 
 const BYTES = 4096;
 
@@ -14,8 +17,8 @@ describe("shared memory", () => {
   let host: MemoryHost;
   let owned: OwnedMemory;
 
-  before(async () => {
-    const found = await findMemoryHost();
+  before(() => {
+    const found = findMemoryHost();
     assert.ok(found, "this platform has shared memory");
     host = found;
   });
@@ -86,4 +89,39 @@ describe("shared memory", () => {
     owned = create();
     assert.equal(fs.readdirSync("/proc/self/fd").length, descriptors);
   });
+
+  it("holds floats that this process and others see alike", () => {
+    const made = host.createFloats(1000);
+    assert.ok(made);
+    assert.ok(made.floats.every((value) => value === 0));
+    const opened = host.open(made.ticket);
+    assert.ok(opened);
+    const { buffer, byteOffset } = opened.data;
+    made.floats[999] = 1.5;
+    assert.equal(new Float32Array(buffer, byteOffset, 1000)[999], 1.5);
+    const part = host.plainViewOf(made.floats.subarray(990));
+    part[0] = 2.5;
+    assert.equal(made.floats[990], 2.5);
+    opened.close();
+    made.close();
+    assert.equal(host.open(made.ticket), undefined);
+    assert.equal(made.floats[999], 1.5);
+  });
+
+  it("gives floats back to the system once nobody holds them", async () => {
+    setFlagsFromString("--expose-gc");
+    const collect: () => void = runInNewContext("gc");
+    const before = floatsMapped();
+    host.createFloats(1000)?.close();
+    assert.equal(floatsMapped(), before + 1);
+    await until("the memory to be given back", () => {
+      collect();
+      return floatsMapped() <= before;
+    });
+  });
 });
+
+/** How many memories of floats this process has. */
+function floatsMapped(): number {
+  return fs.readFileSync("/proc/self/maps", "latin1").split("memfd:simclr-floats").length - 1;
+}

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { CHUNK_BYTES } from "../../../worker/collective/frame-order.ts";
 import { Prng } from "../../support/prng.ts";
 import type { Operation } from "./checked-operations.ts";
 import { type ProcessGang, startProcessGang } from "./process-gang.ts";
@@ -11,6 +12,10 @@ const MIB = 2 ** 20;
 const LIVE_GROWTH_BYTES_MAX = 16 * MIB;
 /** The allocator keeps some of what is free, now more, now less. */
 const RSS_GROWTH_MAX = 0.25;
+
+const LARGEST_FLOATS = 1_000_000;
+/** Every rank's buffer of the largest sum, and the slots of both neighbours. */
+const SHARED_BYTES_MAX = WORLD_SIZE * 4 * LARGEST_FLOATS + 2 * 16 * CHUNK_BYTES + MIB;
 
 /** What is drawn from, each as often as it stands here. Frames cost more than bytes do. */
 const MIX: readonly Operation["kind"][] = [
@@ -26,7 +31,7 @@ const SMALL_FLOATS = 8192;
 /** Mostly small ones, as in training; every 40th moves 1 to 4 MB per rank. */
 function drawOperations(prng: Prng): Operation[] {
   return Array.from({ length: COUNT }, (_, index) => {
-    if (index % 40 === 0) return { kind: "all-reduce", floats: prng.int(250_000, 1_000_000) };
+    if (index % 40 === 0) return { kind: "all-reduce", floats: prng.int(250_000, LARGEST_FLOATS) };
     const kind = MIX[prng.int(0, MIX.length - 1)]!;
     if (kind === "barrier") return { kind, floats: 0 };
     const floatsMax = prng.chance(0.1) ? 2 * SMALL_FLOATS : 2000;
@@ -58,8 +63,9 @@ describe("a gang of 16 processes", function () {
       assert.ok(warm !== undefined && last !== undefined);
       const live = last.liveBytes - warm.liveBytes;
       assert.ok(live < LIVE_GROWTH_BYTES_MAX, `rank ${member.rank} keeps ${live} bytes more`);
-      const growth = last.rssBytes / warm.rssBytes - 1;
+      const growth = last.ownBytes / warm.ownBytes - 1;
       assert.ok(growth < RSS_GROWTH_MAX, `rank ${member.rank} has grown by ${growth}`);
+      assert.ok(last.sharedBytes < SHARED_BYTES_MAX, `${last.sharedBytes} bytes shared`);
       assert.deepEqual(await member.exited, { code: 0, signal: null });
     }
   });
