@@ -180,7 +180,11 @@ export class Exchange {
   #awaitPosts(operation: Waiting): void {
     const { waiting, throwIfEnded, silenceMs } = this.#options;
     const hasPosted = ({ words }: Piece) => Atomics.load(words, 0) > operation.sequence;
-    for (let look = 0; look < LOOKS; look++) if (this.#pieces.every(hasPosted)) return;
+    let rank = 0;
+    for (let look = 0; look < LOOKS; look++) {
+      while (rank < this.#pieces.length && hasPosted(this.#pieces[rank]!)) rank++;
+      if (rank === this.#pieces.length) return;
+    }
     const endAt = performance.now() + operation.limitMs + silenceMs;
     waiting(operation);
     try {
