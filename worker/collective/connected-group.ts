@@ -7,6 +7,7 @@ import { Deadlines, FIRST_MS } from "./deadlines.ts";
 import { EXCHANGE_FLOATS, type ExchangeLink } from "./exchange.ts";
 import { ExchangeWatch } from "./exchange-watch.ts";
 import { type Frame, hashExperiment } from "./frame.ts";
+import { findFutex } from "./futex.ts";
 import { HostLane, isOfHostLane } from "./host-lane.ts";
 import { HostMemories } from "./host-memory.ts";
 import { Latch, within } from "./latch.ts";
@@ -129,7 +130,8 @@ export class ConnectedGroup implements PeerGroup {
   async openExchange(control: SharedArrayBuffer): Promise<ExchangeLink | undefined> {
     if (this.worldSize === 1 || this.#failure !== undefined) return undefined;
     const memory = await this.#memories.share(EXCHANGE_FLOATS);
-    if (memory === undefined) return undefined;
+    // All ranks are on one host if there is memory, and find the same there.
+    if (memory === undefined || findFutex() === undefined) return undefined;
     this.#watched = new ExchangeWatch(memory, control);
     const { wire, opTimeoutMs } = this.#options;
     return { floats: memory.floats, tickets: memory.tickets, wire, opTimeoutMs };

@@ -15,6 +15,7 @@
  * The main threads watch over the peers meanwhile: see exchange-watch.ts.
  */
 
+import assert from "node:assert/strict";
 import { FleetError } from "../../proto/errors.ts";
 import { Deadlines } from "./deadlines.ts";
 import { sumInOrder, type Wire } from "./floats.ts";
@@ -101,6 +102,7 @@ export class Exchange {
     this.#deadlines = new Deadlines(options.opTimeoutMs);
     const host = findMemoryHost();
     const futex = findFutex();
+    assert.ok(futex, "there is no exchange without one");
     const pieces = options.tickets.map((ticket, rank) => {
       if (rank === options.rank) return host?.plainViewOf(options.floats);
       const memory = host?.open(ticket);
@@ -108,7 +110,7 @@ export class Exchange {
       this.#opened.push(memory);
       return new Float32Array(memory.data.buffer, memory.data.byteOffset, EXCHANGE_FLOATS);
     });
-    if (futex === undefined || pieces.includes(undefined)) {
+    if (pieces.includes(undefined)) {
       this.close();
       const text = `the memory of rank ${pieces.indexOf(undefined)} cannot be opened any more`;
       throw new FleetError("GENERATION_ABORTED", text);

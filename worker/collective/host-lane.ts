@@ -150,6 +150,9 @@ export class HostLane {
 
   #acceptSummed(rank: number, frame: Frame): void {
     const operation = this.#operationOf(frame);
+    if (operation.unshared.has(rank)) {
+      throw frameError("REORDERED", `summed ${frame.sequence} before shared`);
+    }
     const chunks = chunksOf(operation, rank);
     if (frame.chunkCount !== chunks || frame.totalBytes !== totalBytesOf(operation)) {
       const text = `${frame.chunkCount} chunks of ${frame.totalBytes} bytes, expected ${chunks}`;
