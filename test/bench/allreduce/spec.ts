@@ -44,7 +44,7 @@ export function resultOf(spec: AllReduceSpec, bytes: number, seconds: readonly n
   const median_s = seconds.toSorted((a, b) => a - b)[seconds.length >> 1] ?? Number.NaN;
   const share = (2 * (spec.world - 1)) / spec.world;
   const busbw_MBps = Number(((bytes / median_s / 1e6) * share).toFixed(1));
-  return { bytes, median_s: Number(median_s.toFixed(6)), busbw_MBps } satisfies SizeResult;
+  return { bytes, median_s: Number(median_s.toFixed(9)), busbw_MBps } satisfies SizeResult;
 }
 
 /** Bench to rank: all ranks listen. */
