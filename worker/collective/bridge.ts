@@ -29,7 +29,7 @@ import {
 } from "./bridge-layout.ts";
 import { EXCHANGE_KINDS, Exchange, type ExchangeLink, type Waiting } from "./exchange.ts";
 import type { PeerGroup } from "./peer-group.ts";
-import type { ProcessGroup, SharedFloats, Work } from "./process-group.ts";
+import { type ProcessGroup, type SharedFloats, sharedFloats, type Work } from "./process-group.ts";
 
 export type { GroupLink } from "./bridge-layout.ts";
 
@@ -165,7 +165,7 @@ class BridgedGroup implements EngineGroup {
   /** The number of each allocation. */
   readonly #allocations = new Map<SharedArrayBuffer, number>();
   /** Where all-gathers take place; grows to the largest. */
-  #gathered: SharedFloats = new Float32Array(new SharedArrayBuffer(0));
+  #gathered = sharedFloats(0);
   readonly #exchange: Exchange | undefined;
   #failure: FleetError | undefined;
 
@@ -211,7 +211,7 @@ class BridgedGroup implements EngineGroup {
     if (this.#exchange?.fits(own.length)) return this.#exchange.allGather(own);
     const length = own.length * this.worldSize;
     if (this.#gathered.length < length) {
-      this.#gathered = new Float32Array(new SharedArrayBuffer(2 * length * own.BYTES_PER_ELEMENT));
+      this.#gathered = sharedFloats(2 * length);
     }
     const all = this.#gathered.subarray(0, length);
     all.set(own, own.length * this.rank);

@@ -6,7 +6,7 @@
  * the same with it ever after.
  */
 
-import type { SharedFloats } from "./process-group.ts";
+import { type SharedFloats, sharedFloats } from "./process-group.ts";
 import type { MemoryHost, MemoryTicket, SharedMemory } from "./shared-memory.ts";
 
 const FLOAT_BYTES = Float32Array.BYTES_PER_ELEMENT;
@@ -61,7 +61,7 @@ export class HostMemories {
    */
   async allocate(length: number): Promise<SharedFloats> {
     const memory = await this.share(length);
-    if (memory === undefined) return new Float32Array(new SharedArrayBuffer(length * FLOAT_BYTES));
+    if (memory === undefined) return sharedFloats(length);
     this.#byBuffer.set(memory.floats.buffer, memory);
     return memory.floats;
   }

@@ -16,6 +16,11 @@ export interface Work {
 
 export type SharedFloats = Float32Array<SharedArrayBuffer>;
 
+/** Zeros that all threads of this process can share. */
+export function sharedFloats(length: number): SharedFloats {
+  return new Float32Array(new SharedArrayBuffer(length * Float32Array.BYTES_PER_ELEMENT));
+}
+
 /** Every method throws {@link FleetError} GENERATION_ABORTED once the generation has ended. */
 export interface ProcessGroup {
   readonly rank: number;
@@ -54,7 +59,7 @@ export const soloGroup: ProcessGroup = {
   rank: 0,
   worldSize: 1,
   allReduceSeconds: 0,
-  allocate: (length) => new Float32Array(new SharedArrayBuffer(4 * length)),
+  allocate: sharedFloats,
   allReduce: () => ({ wait: () => {} }),
   reduceScatter: () => ({ wait: () => {} }),
   allGather: (own) => own.slice(),

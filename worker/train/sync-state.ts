@@ -1,6 +1,6 @@
 /** Gives every rank the state that rank 0 holds. */
 
-import type { ProcessGroup } from "../collective/process-group.ts";
+import { type ProcessGroup, sharedFloats } from "../collective/process-group.ts";
 import type { NamedTensors } from "../model/model-state.ts";
 import type { Trained } from "./checkpoint-writer.ts";
 
@@ -21,7 +21,7 @@ export function broadcastState(group: ProcessGroup, model: Trained): void {
 function broadcastTensors(group: ProcessGroup, tensors: NamedTensors): void {
   let total = 0;
   for (const { data } of tensors.values()) total += data.length;
-  const flat = new Float32Array(new SharedArrayBuffer(total * Float32Array.BYTES_PER_ELEMENT));
+  const flat = sharedFloats(total);
   let at = 0;
   for (const { data } of tensors.values()) {
     flat.set(data, at);

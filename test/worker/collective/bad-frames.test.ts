@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { FleetError } from "../../../proto/errors.ts";
 import { encodeFrame, encodeNotice, type FrameHeader } from "../../../worker/collective/frame.ts";
 import { CHUNK_BYTES } from "../../../worker/collective/frame-order.ts";
+import { sharedFloats } from "../../../worker/collective/process-group.ts";
 import { formWithRawPeer, type RawPeer, rawScope } from "./raw-peer.ts";
-import { sharedFloats } from "./shared-floats.ts";
 
 const part: FrameHeader = {
   kind: "gather",

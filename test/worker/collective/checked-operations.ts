@@ -1,8 +1,7 @@
 /** Collectives whose results every rank can tell without the others. */
 
 import type { PeerGroup } from "../../../worker/collective/peer-group.ts";
-import type { SharedFloats } from "../../../worker/collective/process-group.ts";
-import { sharedFloats } from "./shared-floats.ts";
+import { type SharedFloats, sharedFloats } from "../../../worker/collective/process-group.ts";
 
 export interface Operation {
   readonly kind: keyof typeof RUNS;

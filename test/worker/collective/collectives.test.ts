@@ -1,14 +1,16 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import type { PeerGroup } from "../../../worker/collective/peer-group.ts";
+import { type SharedFloats, sharedFloats } from "../../../worker/collective/process-group.ts";
 import { Prng } from "../../support/prng.ts";
 import { formGang, type Gang } from "./gang.ts";
-import { sharedFloats } from "./shared-floats.ts";
 
 /** Different on every rank, and not exactly summable in every order. */
-function addend(rank: number, length: number, salt = 0): Float32Array {
+function addend(rank: number, length: number, salt = 0): SharedFloats {
   const prng = new Prng(1000 * salt + rank);
-  return Float32Array.from({ length }, () => prng.next() - 0.5);
+  const values = sharedFloats(length);
+  for (const i of values.keys()) values[i] = prng.next() - 0.5;
+  return values;
 }
 
 function sumOverRanks(worldSize: number, length: number, salt = 0): Float64Array {
@@ -28,7 +30,7 @@ function hash(floats: Float32Array): string {
 
 async function reduceOnAll(gang: Gang, length: number): Promise<Float32Array[]> {
   return gang.each(async (group) => {
-    const buffer = sharedFloats(addend(group.rank, length));
+    const buffer = addend(group.rank, length);
     await group.allReduce(buffer);
     return buffer;
   });
@@ -67,7 +69,7 @@ describe("a gang", function () {
           const length = part * worldSize;
           const scatter = () =>
             gang.each(async (group) => {
-              const buffer = sharedFloats(addend(group.rank, length));
+              const buffer = addend(group.rank, length);
               await group.reduceScatter(buffer);
               return buffer.subarray(group.rank * part, (group.rank + 1) * part);
             });
@@ -92,7 +94,7 @@ describe("a gang", function () {
       it("broadcasts from any rank, bit for bit", async () => {
         for (const root of new Set([0, 1 % worldSize, worldSize - 1])) {
           const results = await gang.each(async (group) => {
-            const buffer = sharedFloats(addend(group.rank, 100_003));
+            const buffer = addend(group.rank, 100_003);
             await group.broadcast(buffer, root);
             return buffer;
           });

@@ -3,8 +3,7 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { FleetError, type PlainError } from "../../../proto/errors.ts";
 import { connectGroup, type GroupLink } from "../../../worker/collective/bridge.ts";
-import type { ProcessGroup } from "../../../worker/collective/process-group.ts";
-import { sharedFloats } from "./shared-floats.ts";
+import { type ProcessGroup, sharedFloats } from "../../../worker/collective/process-group.ts";
 
 export type EngineTask = keyof typeof TASKS;
 

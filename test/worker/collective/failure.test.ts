@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { FleetError } from "../../../proto/errors.ts";
 import type { PeerGroup } from "../../../worker/collective/peer-group.ts";
+import { sharedFloats } from "../../../worker/collective/process-group.ts";
 import { formGang } from "./gang.ts";
-import { sharedFloats } from "./shared-floats.ts";
 
 /** Asserts that the operation fails and that rank `rank` gets the blame, in words and in data. */
 async function assertBlames(operation: Promise<unknown>, rank: number, pattern: RegExp) {

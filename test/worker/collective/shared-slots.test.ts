@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { joinGroup } from "../../../worker/collective/peer-group.ts";
 import type { PeerServer } from "../../../worker/collective/peer-server.ts";
+import { sharedFloats } from "../../../worker/collective/process-group.ts";
 import { formGang, joinDefaults, startLoopbackServer } from "./gang.ts";
-import { sharedFloats } from "./shared-floats.ts";
 
 /** So many that a ring of two needs more chunks than there are slots. */
 const FLOATS = 10_000_000;
@@ -21,9 +21,8 @@ describe("bulk data between workers of one host", function () {
       const gang = await formGang(2, { sharedMemory });
       assert.equal(isMemoryMapped(), sharedMemory);
       const buffers = await gang.each(async (group) => {
-        const buffer = sharedFloats(
-          Float32Array.from({ length: FLOATS }, (_, i) => (i + group.rank) / 3),
-        );
+        const buffer = sharedFloats(FLOATS);
+        for (const i of buffer.keys()) buffer[i] = (i + group.rank) / 3;
         await group.allReduce(buffer);
         return buffer;
       });

@@ -6,9 +6,9 @@ import { PLAINTEXT, type Transport } from "../../../proto/transport.ts";
 import { PROTOCOL_VERSION } from "../../../proto/version.ts";
 import { joinGroup } from "../../../worker/collective/peer-group.ts";
 import { openClient, pull } from "../../../worker/collective/peer-service.ts";
+import { sharedFloats } from "../../../worker/collective/process-group.ts";
 import { testTransport } from "../../support/certificates.ts";
 import { formGang, joinDefaults, startLoopbackServer } from "./gang.ts";
-import { sharedFloats } from "./shared-floats.ts";
 
 /** Beyond what travels in one hop, so that both lanes are used. */
 const FLOATS = 100_000;
