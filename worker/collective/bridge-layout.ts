@@ -87,15 +87,13 @@ export type BridgeRequest = { readonly slot: number } & (
 );
 export type SumRequest = "all-reduce" | "reduce-scatter";
 
-/** Main thread to engine thread: what an `allocate` gives. Sent before its slot is done. */
-export interface BridgeAllocation {
-  readonly floats: SharedFloats;
-}
-
-/** Main thread to engine thread: why the group has ended. Sent once, before any FAILED word. */
-export interface BridgeFailure {
-  readonly error: PlainError;
-}
+/**
+ * Main thread to engine thread: what an `allocate` gives, before its slot is done; or, once and
+ * before any FAILED word, why the group has ended. The end may come right behind an allocation.
+ */
+export type BridgeReply =
+  | { readonly type: "allocated"; readonly floats: SharedFloats }
+  | { readonly type: "ended"; readonly error: PlainError };
 
 export function newControl(): SharedArrayBuffer {
   return new SharedArrayBuffer(LONGS_AT + Object.keys(WORDS).length * LONG_BYTES);

@@ -8,8 +8,7 @@ import { MessageChannel, receiveMessageOnPort } from "node:worker_threads";
 import { FleetError } from "../../proto/errors.ts";
 import {
   type AllocatedFloats,
-  type BridgeAllocation,
-  type BridgeFailure,
+  type BridgeReply,
   type BridgeRequest,
   DONE,
   ENDED,
@@ -55,15 +54,16 @@ export async function bridgeGroup(group: PeerGroup): Promise<GroupBridge> {
   const { port1: port, port2 } = new MessageChannel();
   const words = new Int32Array(control);
 
+  const tell = (reply: BridgeReply) => port.postMessage(reply);
   const end = (error: FleetError) => {
     if (Atomics.load(words, STATE_WORD) === ENDED) return;
-    port.postMessage({ error: error.toPlain() } satisfies BridgeFailure);
+    tell({ type: "ended", error: error.toPlain() });
     Atomics.store(words, STATE_WORD, ENDED);
     Atomics.notify(words, STATE_WORD);
     for (let slot = FIRST_SLOT; slot < SLOT_END; slot++) settle(words, slot, FAILED);
   };
 
-  const server = new BridgeServer(group, (allocation) => port.postMessage(allocation));
+  const server = new BridgeServer(group, tell);
   port.on("message", (request: BridgeRequest) => {
     server.run(request).then(
       () => {
@@ -96,11 +96,11 @@ export async function bridgeGroup(group: PeerGroup): Promise<GroupBridge> {
 
 class BridgeServer {
   readonly #group: PeerGroup;
-  readonly #reply: (allocation: BridgeAllocation) => void;
+  readonly #reply: (reply: BridgeReply) => void;
   /** As the group knows them: what comes over the port is the same memory in another object. */
   readonly #allocations: SharedFloats[] = [];
 
-  constructor(group: PeerGroup, reply: (allocation: BridgeAllocation) => void) {
+  constructor(group: PeerGroup, reply: (reply: BridgeReply) => void) {
     this.#group = group;
     this.#reply = reply;
   }
@@ -127,7 +127,7 @@ class BridgeServer {
   async #allocate(length: number): Promise<void> {
     const floats = await this.#group.allocate(length);
     this.#allocations.push(floats);
-    this.#reply({ floats });
+    this.#reply({ type: "allocated", floats });
   }
 
   #find(buffer: SharedFloats | AllocatedFloats): SharedFloats {
@@ -167,6 +167,8 @@ class BridgedGroup implements EngineGroup {
   /** Where all-gathers take place; grows to the largest. */
   #gathered = sharedFloats(0);
   readonly #exchange: Exchange | undefined;
+  /** Received, and not handed out yet. */
+  #allocated: SharedFloats | undefined;
   #failure: FleetError | undefined;
 
   constructor(link: GroupLink) {
@@ -188,9 +190,10 @@ class BridgedGroup implements EngineGroup {
 
   allocate(length: number): SharedFloats {
     this.#start((slot) => ({ type: "allocate", slot, length })).wait();
-    const received = receiveMessageOnPort(this.#port);
-    assert.ok(received, "an allocation comes before its slot is done");
-    const { floats } = received.message as BridgeAllocation;
+    this.#receive();
+    const floats = this.#allocated;
+    assert.ok(floats, "an allocation comes before its slot is done");
+    this.#allocated = undefined;
     this.#allocations.set(floats.buffer, this.#allocations.size);
     return floats;
   }
@@ -320,12 +323,17 @@ class BridgedGroup implements EngineGroup {
   }
 
   #reason(): FleetError {
-    const received = receiveMessageOnPort(this.#port);
-    if (received !== undefined) {
-      const { error } = received.message as BridgeFailure;
-      this.#failure ??= FleetError.fromPlain(error);
+    this.#receive();
+    return this.#failure ?? new FleetError("GENERATION_ABORTED", "the group has ended");
+  }
+
+  #receive(): void {
+    for (;;) {
+      const received = receiveMessageOnPort(this.#port);
+      if (received === undefined) return;
+      const reply = received.message as BridgeReply;
+      if (reply.type === "allocated") this.#allocated = reply.floats;
+      else this.#failure = FleetError.fromPlain(reply.error);
     }
-    const unknown = () => new FleetError("GENERATION_ABORTED", "the group has ended");
-    return this.#failure ?? unknown();
   }
 }

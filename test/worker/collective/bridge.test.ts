@@ -1,9 +1,18 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { Worker } from "node:worker_threads";
+import { MessageChannel, Worker } from "node:worker_threads";
 import { FleetError } from "../../../proto/errors.ts";
-import { bridgeGroup, type GroupBridge } from "../../../worker/collective/bridge.ts";
+import { bridgeGroup, connectGroup, type GroupBridge } from "../../../worker/collective/bridge.ts";
+import {
+  type BridgeReply,
+  type BridgeRequest,
+  ENDED,
+  FAILED,
+  newControl,
+  STATE_WORD,
+} from "../../../worker/collective/bridge-layout.ts";
 import type { PeerGroup } from "../../../worker/collective/peer-group.ts";
+import { sharedFloats } from "../../../worker/collective/process-group.ts";
 import type { EngineResult, EngineTask } from "./engine-thread.ts";
 import { formGang, type Gang, type Overrides } from "./gang.ts";
 
@@ -144,5 +153,26 @@ describe("the bridge between main thread and engine thread", function () {
     const [{ error }] = (await result) as [EngineResult];
     assert.equal(error?.code, "GENERATION_ABORTED");
     assert.match(error?.message ?? "", /left the group/);
+  });
+});
+
+describe("the engine thread's end of the bridge", () => {
+  it("tells why the generation ended when that comes right behind an allocation", () => {
+    const { port1, port2 } = new MessageChannel();
+    const control = newControl();
+    const words = new Int32Array(control);
+    const tell = (reply: BridgeReply) => port1.postMessage(reply);
+    // A main thread that hears of the end when it has replied, and not marked the slot yet.
+    const postMessage = ({ slot }: BridgeRequest) => {
+      tell({ type: "allocated", floats: sharedFloats(8) });
+      tell({ type: "ended", error: new FleetError("GENERATION_ABORTED", "rank 1 died").toPlain() });
+      Atomics.store(words, STATE_WORD, ENDED);
+      Atomics.store(words, slot, FAILED);
+    };
+    const port = Object.assign(port2, { postMessage });
+    const place = { rank: 0, worldSize: 2, silenceMs: 1000, exchange: undefined };
+    const group = connectGroup({ port, control, ...place });
+    assert.throws(() => group.allocate(8), /rank 1 died/);
+    port1.close();
   });
 });
