@@ -16,13 +16,13 @@
  * makes no difference to its bits.
  */
 
-import { sumInOrder, type Wire } from "./floats.ts";
+import type { BulkLaneOptions } from "./bulk-lane.ts";
+import { sumInOrder } from "./floats.ts";
 import {
   encodeFrame,
   encodeNotice,
   type Frame,
   type FrameKind,
-  type FrameScope,
   frameError,
   readJson,
 } from "./frame.ts";
@@ -45,15 +45,10 @@ import { likesOf, type Overdue, type Waiter } from "./small-lane.ts";
 /** How long chunks are worked off before what they made is let out. */
 const TURN_MS = 4;
 
-export interface HostLaneOptions {
-  readonly worldSize: number;
-  readonly scope: FrameScope;
-  readonly wire: Wire;
-  /** Tells every other rank, by the small lane. */
-  readonly announce: (frame: Buffer) => void;
-  /** Milliseconds of a monotonic clock. */
-  readonly now: () => number;
-}
+export type HostLaneOptions = Pick<
+  BulkLaneOptions,
+  "worldSize" | "scope" | "wire" | "announce" | "now"
+>;
 
 /** Whether frames of this kind are for {@link HostLane.accept}. */
 export function isOfHostLane(kind: FrameKind): boolean {
