@@ -91,7 +91,8 @@ export class ConnectedGroup implements PeerGroup {
     this.#host = new HostLane({ ...common, now });
     this.#memories = new HostMemories({
       rank: this.rank,
-      host: memoryHost,
+      // A lone rank has nobody to share with.
+      host: worldSize > 1 ? memoryHost : undefined,
       allGather: (own) => this.allGather(own),
     });
     this.#bulk = new BulkLane({
@@ -128,7 +129,6 @@ export class ConnectedGroup implements PeerGroup {
   }
 
   async openExchange(control: SharedArrayBuffer): Promise<ExchangeLink | undefined> {
-    if (this.worldSize === 1 || this.#failure !== undefined) return undefined;
     const memory = await this.#memories.share(EXCHANGE_FLOATS);
     // All ranks are on one host if there is memory, and find the same there.
     if (memory === undefined || findFutex() === undefined) return undefined;
@@ -137,8 +137,7 @@ export class ConnectedGroup implements PeerGroup {
     return { floats: memory.floats, tickets: memory.tickets, wire, opTimeoutMs };
   }
 
-  async allocate(length: number): Promise<SharedFloats> {
-    if (this.worldSize === 1) return new Float32Array(new SharedArrayBuffer(4 * length));
+  allocate(length: number): Promise<SharedFloats> {
     return this.#memories.allocate(length);
   }
 
@@ -276,8 +275,8 @@ export class ConnectedGroup implements PeerGroup {
     const lanes = [this.#small, this.#bulk, this.#host, this.#watched];
     for (const oldest of lanes.map((lane) => lane?.oldest)) {
       if (oldest === undefined) continue;
-      const { what, likes = what, startedAt, missing } = oldest;
-      const limitMs = oldest.limitMs ?? this.#deadlines.limitOf(likes);
+      const { what, startedAt, missing } = oldest;
+      const limitMs = "limitMs" in oldest ? oldest.limitMs : this.#deadlines.limitOf(oldest.likes);
       if (performance.now() - startedAt < limitMs) continue;
       const ranks = missing.length > 0 ? missing : [this.#slowestSender()];
       const who = describeRanks(this.#members, ranks);

@@ -7,6 +7,10 @@ export interface GroupStats {
   readonly allReduceSeconds: number;
 }
 
+/**
+ * Of the main thread's all-reduces and the engine thread's. Their times are added: a small exchange
+ * beside a large sum counts twice.
+ */
 export function addStats(a: GroupStats, b: GroupStats | undefined): GroupStats {
   if (b === undefined) return a;
   return {

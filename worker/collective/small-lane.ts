@@ -28,12 +28,14 @@ export interface Waiter {
   reject(error: Error): void;
 }
 
-/** An operation that may be taking too long. */
-export interface Overdue {
+/**
+ * An operation that may be taking too long: with its limit, or, as of {@link likesOf}, with what it
+ * is to be compared with.
+ */
+export type Overdue = OverdueFacts & ({ readonly likes: string } | { readonly limitMs: number });
+
+interface OverdueFacts {
   readonly what: string;
-  /** How long it may take, or, as of {@link likesOf}, what it is to be compared with. */
-  readonly limitMs?: number;
-  readonly likes?: string;
   /** Milliseconds. */
   readonly startedAt: number;
   /** The ranks that have not begun, as far as that is known. */
