@@ -49,7 +49,9 @@ describe("bench:step", function () {
     try {
       const peer = path.join(dir, "peer.mjs");
       const printed = { step_s: 0.5, images_per_s: 4, loss: 3 };
-      writeFileSync(peer, `console.log(${JSON.stringify(JSON.stringify(printed))})`);
+      // It lives for longer than it takes to look up its memory.
+      const text = `console.log(${JSON.stringify(JSON.stringify(printed))});`;
+      writeFileSync(peer, `${text} setTimeout(() => {}, 1000);`);
       const compared = ["--peer", peer, "--python", process.execPath, "--rounds", "1", "--json"];
       const run = bench("--size", "32", "--stem", "imagenet", "--steps", "1", ...compared);
       const { code, stdout, stderr } = await run.exited();
