@@ -21,6 +21,9 @@ export const IMAGE_EXTENSIONS = [
 
 const PATTERN = new RegExp(`\\.(${IMAGE_EXTENSIONS.join("|")})$`, "i");
 
+/** To learn why an image cannot be decoded; beside others the reason gets lost one time in ten. */
+const ATTEMPTS = 10;
+
 /** Frame headers of JPEG: SOF0 to SOF15 without the three other markers in that range. */
 const isFrameHeader = (marker: number): boolean =>
   marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
@@ -53,15 +56,26 @@ export async function decodeImage(bytes: Buffer): Promise<RgbImage> {
     ignoreIcc: true,
   });
   if (isCmyk) pipeline.pipelineColourspace("cmyk").toColourspace("cmyk");
-  try {
-    const { data, info } = await pipeline.raw().toBuffer({ resolveWithObject: true });
-    return toRgb(data, info, isCmyk);
-  } catch (thrown) {
-    const reason = thrown instanceof Error ? thrown.message : String(thrown);
-    throw new Error(`cannot be decoded: ${reason.replaceAll(/\s*\n\s*/g, "; ")}`, {
-      cause: thrown,
-    });
+  for (let attempt = 1; ; attempt++) {
+    try {
+      const { data, info } = await pipeline.raw().toBuffer({ resolveWithObject: true });
+      return toRgb(data, info, isCmyk);
+    } catch (thrown) {
+      const reason = thrown instanceof Error ? thrown.message : String(thrown);
+      if (attempt < ATTEMPTS && isIncomplete(reason)) continue;
+      // libvips says the same thing several times when it has tried several times.
+      const said = new Set(reason.split("\n").map((line) => line.trim()));
+      throw new Error(`cannot be decoded: ${[...said].join("; ")}`, { cause: thrown });
+    }
   }
+}
+
+/**
+ * libvips collects what went wrong in one text for all threads, which any of them may clear. What
+ * is left of it then is sharp's own beginning.
+ */
+function isIncomplete(reason: string): boolean {
+  return reason === "Unknown error" || reason.trimEnd().endsWith(":");
 }
 
 function toRgb(data: Buffer, info: OutputInfo, isCmyk: boolean): RgbImage {

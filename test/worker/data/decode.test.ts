@@ -44,6 +44,17 @@ describe("decoder", () => {
     });
   }
 
+  it("knows the reason while other images are decoded", async () => {
+    const whole = readFileSync(`${FOLDER}/gray.jpg`);
+    const damaged = jpeg.subarray(0, jpeg.length / 2);
+    for (let round = 0; round < 100; round++) {
+      await Promise.all([
+        assert.rejects(decodeImage(damaged), /premature/i),
+        ...[1, 2, 3].map(() => decodeImage(whole)),
+      ]);
+    }
+  });
+
   it("tells images by their names", () => {
     assert.ok(["a.jpg", "a/b.JPEG", "x.y.png", "z.webp"].every(isImageName));
     assert.ok(!["a.txt", "jpg", "a/.hidden.jpg", "b.jpg.part"].some(isImageName));
