@@ -1,9 +1,9 @@
 /** The options that every command shares which talks to a running coordinator. */
 
 import type { Command } from "commander";
+import { type CliContext, runCommand } from "../../proto/cli/cli-context.ts";
 import { openTransport, type TransportOptions } from "../../proto/tls-files.ts";
 import { checkReach, hostOf, TRANSPORT_OPTIONS } from "../../proto/transport.ts";
-import { type CliContext, runCommand } from "./cli-context.ts";
 import { OperatorClient } from "./operator-client.ts";
 
 export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"];
@@ -51,9 +51,4 @@ export async function runWithClient(
       client.close();
     }
   });
-}
-
-/** One JSON document on standard output. */
-export function printJson(context: CliContext, value: unknown): void {
-  context.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
 }

@@ -1,16 +1,11 @@
 /** `coordinator list`, `show`, `cancel` and `retry` */
 
 import type { Command } from "commander";
+import { type CliContext, printJson } from "../../proto/cli/cli-context.ts";
+import { formatDuration, formatFigure, formatTable, formatTime } from "../../proto/cli/format.ts";
 import type { Experiment } from "../../proto/gen/coordinator.ts";
-import type { CliContext } from "./cli-context.ts";
-import {
-  type ClientOptions,
-  printJson,
-  runWithClient,
-  withClientOptions,
-} from "./client-options.ts";
+import { type ClientOptions, runWithClient, withClientOptions } from "./client-options.ts";
 import { type ExperimentView, toHistory, toView } from "./experiment-view.ts";
-import { formatDuration, formatFigure, formatTable, formatTime } from "./format.ts";
 import type { OperatorClient } from "./operator-client.ts";
 import { formatProgress, formatState } from "./progress-line.ts";
 

@@ -1,7 +1,7 @@
 /** What `watch` shows of an experiment: a line for a log, or a bar for a terminal. Pure. */
 
+import { formatCount, formatDuration, formatFigure } from "../../proto/cli/format.ts";
 import type { ExperimentView, ProgressView } from "./experiment-view.ts";
-import { formatCount, formatDuration, formatFigure } from "./format.ts";
 
 const BAR_WIDTH_MAX = 30;
 const BAR_WIDTH_MIN = 10;

@@ -3,15 +3,13 @@
  */
 
 import type { Command } from "commander";
+import { type CliContext, printJson, runCommand } from "../../proto/cli/cli-context.ts";
+import { formatCount, formatTable } from "../../proto/cli/format.ts";
+import { loadRecipe, recipeSetting } from "../../proto/cli/load-recipe.ts";
 import { describeModel } from "../../proto/model/describe-model.ts";
 import type { Recipe, StageName } from "../../proto/recipe.ts";
 import { formatRecipeYaml } from "../../proto/recipe-yaml.ts";
 import { RECIPES } from "../../proto/recipes/registry.ts";
-import { type CliContext, runCommand } from "./cli-context.ts";
-import { printJson } from "./client-options.ts";
-import { formatCount, formatTable } from "./format.ts";
-import { loadRecipe } from "./load-recipe.ts";
-import { collect } from "./submit.ts";
 
 interface RecipesOptions {
   readonly set: readonly string[];
@@ -31,7 +29,7 @@ export function registerRecipes(program: Command, context: CliContext): void {
     .command("recipes")
     .description("list the built-in recipes, or print one with every value filled in")
     .argument("[recipe]", "name of a built-in recipe, or a .yaml file")
-    .option("--set <path=value>", "override a value of the recipe; may be repeated", collect, [])
+    .addOption(recipeSetting())
     .option("--json", "print JSON", false)
     .option("--log-level <level>", "debug adds stack traces to errors", "info")
     .action((name: string | undefined, options: RecipesOptions) =>

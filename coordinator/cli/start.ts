@@ -1,11 +1,11 @@
 /** `coordinator start` */
 
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { type CliContext, runCommand } from "../../proto/cli/cli-context.ts";
 import { openLog } from "../../proto/log.ts";
 import { openTransport, type TransportOptions } from "../../proto/tls-files.ts";
 import { checkListener, hostPort } from "../../proto/transport.ts";
 import type { Coordinator } from "../start-coordinator.ts";
-import { type CliContext, runCommand } from "./cli-context.ts";
 import { LOG_LEVELS, withTransportOptions } from "./client-options.ts";
 
 interface StartOptions extends TransportOptions {

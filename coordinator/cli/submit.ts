@@ -1,14 +1,9 @@
 /** `coordinator submit` */
 
 import { type Command, InvalidArgumentError } from "commander";
-import type { CliContext } from "./cli-context.ts";
-import {
-  type ClientOptions,
-  printJson,
-  runWithClient,
-  withClientOptions,
-} from "./client-options.ts";
-import { loadRecipe } from "./load-recipe.ts";
+import { type CliContext, printJson } from "../../proto/cli/cli-context.ts";
+import { loadRecipe, recipeSetting } from "../../proto/cli/load-recipe.ts";
+import { type ClientOptions, runWithClient, withClientOptions } from "./client-options.ts";
 import { watchExperiment } from "./watch.ts";
 
 interface SubmitOptions extends ClientOptions {
@@ -23,7 +18,7 @@ export function registerSubmit(program: Command, context: CliContext): void {
     .command("submit")
     .description("queue an experiment and print its id")
     .argument("<recipe>", "name of a built-in recipe, or a .yaml file")
-    .option("--set <path=value>", "override a value of the recipe; may be repeated", collect, [])
+    .addOption(recipeSetting())
     .option("--priority <n>", "higher goes first", wholeNumber, 0)
     .option("--name <name>", "for people; the recipe's name by default", "")
     .option("--watch", "follow it to its end, as `watch` does", false);
@@ -37,11 +32,6 @@ export function registerSubmit(program: Command, context: CliContext): void {
       if (options.watch) await watchExperiment(context, client, id, options);
     }),
   );
-}
-
-/** One `--set` more. */
-export function collect(value: string, earlier: readonly string[]): readonly string[] {
-  return [...earlier, value];
 }
 
 function wholeNumber(text: string): number {

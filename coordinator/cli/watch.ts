@@ -1,11 +1,11 @@
 /** `coordinator watch`: follows an experiment to its end. */
 
 import type { Command } from "commander";
+import type { CliContext } from "../../proto/cli/cli-context.ts";
+import { formatDuration, formatFigure } from "../../proto/cli/format.ts";
 import { FleetError } from "../../proto/errors.ts";
-import type { CliContext } from "./cli-context.ts";
 import { type ClientOptions, runWithClient, withClientOptions } from "./client-options.ts";
 import { type ExperimentView, toView } from "./experiment-view.ts";
-import { formatDuration, formatFigure } from "./format.ts";
 import type { OperatorClient } from "./operator-client.ts";
 import { formatBar, formatProgress, formatState } from "./progress-line.ts";
 

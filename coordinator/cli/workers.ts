@@ -1,15 +1,10 @@
 /** `coordinator workers` */
 
 import type { Command } from "commander";
-import type { CliContext } from "./cli-context.ts";
-import {
-  type ClientOptions,
-  printJson,
-  runWithClient,
-  withClientOptions,
-} from "./client-options.ts";
+import { type CliContext, printJson } from "../../proto/cli/cli-context.ts";
+import { formatDuration, formatTable } from "../../proto/cli/format.ts";
+import { type ClientOptions, runWithClient, withClientOptions } from "./client-options.ts";
 import { toWorkerView, type WorkerView } from "./experiment-view.ts";
-import { formatDuration, formatTable } from "./format.ts";
 
 export function registerWorkers(program: Command, context: CliContext): void {
   const command = program.command("workers").description("the workers of the fleet");

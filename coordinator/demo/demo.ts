@@ -1,8 +1,8 @@
 /** `coordinator demo` */
 
 import { type Command, InvalidArgumentError } from "commander";
-import { type CliContext, runCommand } from "../cli/cli-context.ts";
-import { collect } from "../cli/submit.ts";
+import { type CliContext, runCommand } from "../../proto/cli/cli-context.ts";
+import { recipeSetting } from "../../proto/cli/load-recipe.ts";
 
 export interface DemoOptions {
   readonly dir?: string;
@@ -24,7 +24,7 @@ export function registerDemo(program: Command, context: CliContext): void {
     .option("--dir <dir>", "folder for the results, new or empty (default: work_dirs/demo-TIME)")
     .option("--seed <n>", "of the images and of the training", wholeNumber, 0)
     .option("--engine <name>", "what the workers compute with, as in `worker start`", "auto")
-    .option("--set <path=value>", "override a value of the demo recipe", collect, [])
+    .addOption(recipeSetting())
     .option("--keep", "keep images and checkpoints as well", false)
     .option("--json", "print the figures as JSON, and nothing else", false)
     .option("--log-level <level>", "debug adds stack traces to errors", "info")

@@ -8,13 +8,12 @@
 import assert from "node:assert/strict";
 import { copyFile, mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
+import { type CliContext, type Output, printJson } from "../../proto/cli/cli-context.ts";
 import { FleetError } from "../../proto/errors.ts";
 import { parseRecipe, type Recipe } from "../../proto/recipe.ts";
 import { applyOverrides } from "../../proto/recipe-overrides.ts";
 import { demo } from "../../proto/recipes/demo.ts";
 import { PLAINTEXT } from "../../proto/transport.ts";
-import type { CliContext, Output } from "../cli/cli-context.ts";
-import { printJson } from "../cli/client-options.ts";
 import { type ExperimentView, toView } from "../cli/experiment-view.ts";
 import { OperatorClient } from "../cli/operator-client.ts";
 import { watchExperiment } from "../cli/watch.ts";

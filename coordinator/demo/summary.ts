@@ -3,7 +3,7 @@
  */
 
 import { z } from "zod";
-import { formatDuration, formatFigure, formatTable } from "../cli/format.ts";
+import { formatDuration, formatFigure, formatTable } from "../../proto/cli/format.ts";
 
 const trainingSchema = z.object({
   steps: z.int(),

@@ -1,12 +1,7 @@
 import assert from "node:assert/strict";
 import type { ExperimentView, ProgressView } from "../../coordinator/cli/experiment-view.ts";
-import {
-  formatCount,
-  formatDuration,
-  formatFigure,
-  formatTable,
-} from "../../coordinator/cli/format.ts";
 import { formatBar, formatProgress, formatState } from "../../coordinator/cli/progress-line.ts";
+import { formatCount, formatDuration, formatFigure, formatTable } from "../../proto/cli/format.ts";
 
 const view: ExperimentView = {
   id: "demo-1",

@@ -1,40 +1,28 @@
-/** The `coordinator` command: its subcommands, and what happens to errors. */
+/** A command of several subcommands, and what happens to its errors. */
 
 import { Command, CommanderError } from "commander";
-import { ERROR_SPECS } from "../../proto/errors.ts";
-import { SOFTWARE_VERSION } from "../../proto/version.ts";
-import { registerDemo } from "../demo/demo.ts";
+import { ERROR_SPECS } from "../errors.ts";
+import { SOFTWARE_VERSION } from "../version.ts";
 import { type CliContext, type RegisterCommand, reportError } from "./cli-context.ts";
-import { registerCancel, registerList, registerRetry, registerShow } from "./experiments.ts";
-import { registerRecipes } from "./recipes.ts";
-import { registerStart } from "./start.ts";
-import { registerSubmit } from "./submit.ts";
-import { registerWatch } from "./watch.ts";
-import { registerWorkers } from "./workers.ts";
 
-const COMMANDS: readonly RegisterCommand[] = [
-  registerDemo,
-  registerStart,
-  registerSubmit,
-  registerList,
-  registerShow,
-  registerWatch,
-  registerCancel,
-  registerRetry,
-  registerWorkers,
-  registerRecipes,
-];
+export interface CliProgram {
+  readonly name: string;
+  readonly description: string;
+  /** In the order of the help. */
+  readonly commands: readonly RegisterCommand[];
+}
 
 /** Runs one command line, without the names of node and of the script. Never rejects. */
 export async function runProgram(
+  { name, description, commands }: CliProgram,
   commandLine: readonly string[],
   context: CliContext,
 ): Promise<void> {
-  const program = new Command("coordinator")
-    .description("SimCLR pre-training and linear evaluation over a fleet of workers")
+  const program = new Command(name)
+    .description(description)
     .version(SOFTWARE_VERSION)
     .addHelpText("after", `\nExit status:\n${exitTable()}`);
-  for (const register of COMMANDS) register(program, context);
+  for (const register of commands) register(program, context);
   for (const command of [program, ...program.commands]) configure(command, context);
 
   try {

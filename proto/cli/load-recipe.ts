@@ -1,11 +1,19 @@
 /** Finds the recipe that a user names: a built-in one, or a YAML file. */
 
 import { readFile } from "node:fs/promises";
-import { FleetError } from "../../proto/errors.ts";
-import { type Locate, parseRecipe, type Recipe } from "../../proto/recipe.ts";
-import { applyOverrides } from "../../proto/recipe-overrides.ts";
-import { parseRecipeYaml, type RecipeText } from "../../proto/recipe-yaml.ts";
-import { findRecipe } from "../../proto/recipes/registry.ts";
+import { Option } from "commander";
+import { FleetError } from "../errors.ts";
+import { type Locate, parseRecipe, type Recipe } from "../recipe.ts";
+import { applyOverrides } from "../recipe-overrides.ts";
+import { parseRecipeYaml, type RecipeText } from "../recipe-yaml.ts";
+import { findRecipe } from "../recipes/registry.ts";
+
+/** `--set PATH=VALUE`, which may be repeated. */
+export function recipeSetting(): Option {
+  return new Option("--set <path=value>", "override a value of the recipe; may be repeated")
+    .default([], "none")
+    .argParser((value: string, earlier: readonly string[]) => [...earlier, value]);
+}
 
 /**
  * @param nameOrFile name of a built-in recipe, or path of a file that ends in .yaml or .yml

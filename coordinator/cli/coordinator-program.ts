@@ -1,0 +1,27 @@
+/** The subcommands of `coordinator`, in the order of its help. */
+
+import type { CliProgram } from "../../proto/cli/run-program.ts";
+import { registerDemo } from "../demo/demo.ts";
+import { registerCancel, registerList, registerRetry, registerShow } from "./experiments.ts";
+import { registerRecipes } from "./recipes.ts";
+import { registerStart } from "./start.ts";
+import { registerSubmit } from "./submit.ts";
+import { registerWatch } from "./watch.ts";
+import { registerWorkers } from "./workers.ts";
+
+export const COORDINATOR_PROGRAM: CliProgram = {
+  name: "coordinator",
+  description: "SimCLR pre-training and linear evaluation over a fleet of workers",
+  commands: [
+    registerDemo,
+    registerStart,
+    registerSubmit,
+    registerList,
+    registerShow,
+    registerWatch,
+    registerCancel,
+    registerRetry,
+    registerWorkers,
+    registerRecipes,
+  ],
+};
