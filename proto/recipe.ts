@@ -168,7 +168,8 @@ const linearSchema = z
       .min(1)
       .default("pretrain")
       .describe(
-        "pretrain: this experiment's backbone; random; or the path of a checkpoint folder.",
+        "pretrain: this experiment's backbone; random; or the path of a checkpoint folder, or of " +
+          "a .pth or .safetensors file of PyTorch, of which the backbone is used.",
       ),
     optimizer: optimizerSchema,
     schedule: scheduleSchema.prefault({}),

@@ -37,7 +37,8 @@ export interface BackbonePlan {
   readonly features: number;
 }
 
-const LAYERS: Readonly<
+/** Blocks of each of the four layers, by depth. */
+export const RESNET_LAYERS: Readonly<
   Record<ModelRecipe["depth"], { readonly bottleneck: boolean; readonly blocks: readonly number[] }>
 > = {
   18: { bottleneck: false, blocks: [2, 2, 2, 2] },
@@ -46,11 +47,11 @@ const LAYERS: Readonly<
   101: { bottleneck: true, blocks: [3, 4, 23, 3] },
 };
 
-const BASE_CHANNELS = 64;
+export const BASE_CHANNELS = 64;
 const BOTTLENECK_EXPANSION = 4;
 
 export function planBackbone(model: ModelRecipe): BackbonePlan {
-  const { bottleneck, blocks: counts } = LAYERS[model.depth];
+  const { bottleneck, blocks: counts } = RESNET_LAYERS[model.depth];
   const channels = (base: number): number => Math.max(1, Math.round(base * model.width));
 
   const stemOutputs = channels(BASE_CHANNELS);

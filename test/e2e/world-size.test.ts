@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { TensorArray } from "../../worker/checkpoint/safetensors.ts";
+import type { TensorArray } from "../../worker/checkpoint/element-types.ts";
 import {
   readScalars,
   readWeights,

@@ -8,7 +8,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import sharp from "sharp";
 import { stringify } from "yaml";
 import type { RecipeInput } from "../../proto/recipe.ts";
-import { decodeSafetensors, type TensorArray } from "../../worker/checkpoint/safetensors.ts";
+import type { TensorArray } from "../../worker/checkpoint/element-types.ts";
+import { decodeSafetensors } from "../../worker/checkpoint/safetensors.ts";
 import { Prng } from "./prng.ts";
 import {
   COORDINATOR_MAIN,

@@ -10,20 +10,11 @@
  */
 
 import { createHash } from "node:crypto";
-import {
-  closeSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import path from "node:path";
 import { FleetError } from "../../proto/errors.ts";
 import type { HostTensor, NamedTensors } from "../model/model-state.ts";
+import { discard, flushFolder, writeDurably } from "./durable-file.ts";
 import { type Manifest, manifestSchema } from "./manifest.ts";
 import { decodeSafetensors, encodeSafetensors, type SafetensorsTensor } from "./safetensors.ts";
 
@@ -62,17 +53,15 @@ export function saveCheckpoint(
     rmSync(temporary, { recursive: true, force: true });
     mkdirSync(temporary, { recursive: true });
     const files = {
-      [MODEL_FILE]: writeDurably(
-        path.join(temporary, MODEL_FILE),
+      [MODEL_FILE]: writeDurably(path.join(temporary, MODEL_FILE), [
         encodeSafetensors(withTracked(checkpoint.model, manifest.batchesTracked)),
-      ),
-      [OPTIMIZER_FILE]: writeDurably(
-        path.join(temporary, OPTIMIZER_FILE),
+      ]),
+      [OPTIMIZER_FILE]: writeDurably(path.join(temporary, OPTIMIZER_FILE), [
         encodeSafetensors(withTracked(checkpoint.optimizer, undefined)),
-      ),
+      ]),
     };
     const text = `${JSON.stringify({ ...manifest, files }, undefined, 2)}\n`;
-    writeDurably(path.join(temporary, MANIFEST_FILE), Buffer.from(text));
+    writeDurably(path.join(temporary, MANIFEST_FILE), [Buffer.from(text)]);
     rmSync(folder, { recursive: true, force: true });
     renameSync(temporary, folder);
     flushFolder(store);
@@ -129,12 +118,18 @@ export function readCheckpoint(folder: string): Checkpoint {
   };
 }
 
-function discard(temporary: string): void {
-  try {
-    rmSync(temporary, { recursive: true, force: true });
-  } catch {
-    // What made the write fail is what people must hear of; a left-over is never read.
-  }
+/**
+ * Reads the model of a checkpoint folder alone, with num_batches_tracked.
+ *
+ * @throws {FleetError} CHECKPOINT_INVALID naming the file and what is wrong with it
+ */
+export function readModel(folder: string): {
+  readonly manifest: Manifest;
+  readonly tensors: ReadonlyMap<string, SafetensorsTensor>;
+} {
+  const manifest = readManifest(folder);
+  const { tensors } = decodeSafetensors(readVerified(folder, MODEL_FILE, manifest));
+  return { manifest, tensors };
 }
 
 /** Folders of checkpoints, newest first. */
@@ -213,7 +208,7 @@ function floatTensors(folder: string, name: string, manifest: Manifest): NamedTe
 }
 
 /** Adds num_batches_tracked after each running_var, where PyTorch has it. */
-function withTracked(
+export function withTracked(
   tensors: NamedTensors,
   tracked: number | undefined,
 ): Map<string, SafetensorsTensor> {
@@ -229,26 +224,6 @@ function withTracked(
     }
   }
   return result;
-}
-
-function writeDurably(file: string, bytes: Uint8Array): { bytes: number; sha256: string } {
-  const descriptor = openSync(file, "w");
-  try {
-    for (let at = 0; at < bytes.length; ) at += writeSync(descriptor, bytes, at);
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
-  return { bytes: bytes.length, sha256: sha256(bytes) };
-}
-
-function flushFolder(folder: string): void {
-  const descriptor = openSync(folder, "r");
-  try {
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
 }
 
 function sha256(bytes: Uint8Array): string {

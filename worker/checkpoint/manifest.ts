@@ -19,6 +19,10 @@ export const manifestSchema = z.strictObject({
   scalars: z
     .record(z.string(), z.number())
     .describe("Figures that the stage's result carries over an interruption."),
+  classes: z
+    .array(z.string())
+    .optional()
+    .describe("Names of what the classifier tells apart, in the order of its outputs."),
   createdAt: z.iso.datetime(),
   files: z.record(z.string(), z.strictObject({ bytes: count, sha256: z.string().length(64) })),
 });

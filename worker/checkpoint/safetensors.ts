@@ -6,10 +6,7 @@
 
 import assert from "node:assert/strict";
 import { FleetError } from "../../proto/errors.ts";
-
-export type TensorArray = Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array;
-
-type Dtype = keyof typeof FORMATS;
+import { type Dtype, ELEMENT_TYPES, isDtype, type TensorArray } from "./element-types.ts";
 
 export interface SafetensorsTensor {
   readonly dtype: Dtype;
@@ -23,22 +20,6 @@ export interface SafetensorsFile {
   readonly tensors: ReadonlyMap<string, SafetensorsTensor>;
   readonly metadata: Readonly<Record<string, string>>;
 }
-
-interface Format {
-  readonly bytes: number;
-  /** Reads an aligned copy of a tensor's bytes. */
-  decode(buffer: ArrayBuffer): TensorArray;
-}
-
-const FORMATS = {
-  F64: { bytes: 8, decode: (buffer) => new Float64Array(buffer) },
-  F32: { bytes: 4, decode: (buffer) => new Float32Array(buffer) },
-  F16: { bytes: 2, decode: (buffer) => Float32Array.from(new Uint16Array(buffer), widenHalf) },
-  BF16: { bytes: 2, decode: (buffer) => widenBfloats(new Uint16Array(buffer)) },
-  I64: { bytes: 8, decode: (buffer) => new BigInt64Array(buffer) },
-  I32: { bytes: 4, decode: (buffer) => new Int32Array(buffer) },
-  U8: { bytes: 1, decode: (buffer) => new Uint8Array(buffer) },
-} as const satisfies Record<string, Format>;
 
 const LENGTH_BYTES = 8;
 /** The format's own limit. */
@@ -68,7 +49,7 @@ export function decodeSafetensors(bytes: Uint8Array): SafetensorsFile {
   for (const { name, dtype, shape, begin, end } of entries) {
     const copy = new Uint8Array(end - begin);
     copy.set(body.subarray(begin, end));
-    tensors.set(name, { dtype, shape, data: FORMATS[dtype].decode(copy.buffer) });
+    tensors.set(name, { dtype, shape, data: ELEMENT_TYPES[dtype].decode(copy.buffer) });
   }
   return { tensors, metadata: parseMetadata(metadata) };
 }
@@ -82,12 +63,12 @@ export function encodeSafetensors(
   metadata: Readonly<Record<string, string>> = {},
 ): Uint8Array {
   const byWidth = [...tensors].sort(
-    ([, a], [, b]) => FORMATS[b.dtype].bytes - FORMATS[a.dtype].bytes,
+    ([, a], [, b]) => ELEMENT_TYPES[b.dtype].bytes - ELEMENT_TYPES[a.dtype].bytes,
   );
   const offsets = new Map<string, readonly [number, number]>();
   let size = 0;
   for (const [name, { data, dtype, shape }] of byWidth) {
-    const expected = FORMATS[dtype].bytes * countOf(shape);
+    const expected = ELEMENT_TYPES[dtype].bytes * countOf(shape);
     assert.equal(data.byteLength, expected, `${name} is ${dtype} [${shape}]`);
     offsets.set(name, [size, size + expected]);
     size += expected;
@@ -140,7 +121,7 @@ function parseEntry(name: string, value: unknown): Entry {
   if (!isSizes(shape)) throw invalid(`${name} has no valid shape`);
   if (!isSizes(offsets) || offsets.length !== 2) throw invalid(`${name} has no valid offsets`);
   const [begin, end] = offsets as [number, number];
-  const expected = countOf(shape) * FORMATS[dtype].bytes;
+  const expected = countOf(shape) * ELEMENT_TYPES[dtype].bytes;
   if (end - begin !== expected) {
     throw invalid(`${name}: ${dtype} [${shape.join(", ")}] is not ${end - begin} bytes`);
   }
@@ -178,24 +159,8 @@ function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-function isDtype(value: unknown): value is Dtype {
-  return typeof value === "string" && Object.hasOwn(FORMATS, value);
-}
-
 function isSizes(value: unknown): value is readonly number[] {
   return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0);
-}
-
-function widenHalf(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 0x1f;
-  const fraction = (bits & 0x3ff) / 1024;
-  if (exponent === 0x1f) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
-  return sign * (exponent ? (1 + fraction) * 2 ** (exponent - 15) : fraction * 2 ** -14);
-}
-
-function widenBfloats(bits: Uint16Array): Float32Array {
-  return new Float32Array(Uint32Array.from(bits, (half) => half << 16).buffer);
 }
 
 function invalid(reason: string, cause?: unknown): FleetError {

@@ -1,6 +1,7 @@
 /** A model's numbers on the host, in the form that is checkpointed and sent to peers. */
 
 import { FleetError } from "../../proto/errors.ts";
+import { describeMismatch, listFirst, matchTensors } from "../../proto/model/match-tensors.ts";
 import type { TensorSpec } from "../../proto/model/model-plan.ts";
 
 export interface HostTensor {
@@ -19,8 +20,6 @@ export interface ModelState {
   readonly batchesTracked: number;
 }
 
-const LISTED_PROBLEMS_MAX = 5;
-
 /**
  * Checks that `tensors` holds exactly what `specs` asks for.
  *
@@ -32,25 +31,13 @@ export function checkTensors(
   specs: readonly TensorSpec[],
   what: string,
 ): void {
-  const expected = new Map(specs.map((spec) => [spec.name, spec]));
-  const problems: string[] = [];
-  for (const { name, shape } of specs) {
-    const found = tensors.get(name);
-    if (!found) problems.push(`${name} is missing`);
-    else if (found.shape.join() !== shape.join()) {
-      problems.push(`${name} is [${found.shape.join(", ")}], not [${shape.join(", ")}]`);
-    }
-  }
-  for (const name of tensors.keys()) {
-    if (!expected.has(name)) problems.push(`${name} is not part of the model`);
-  }
+  const problems = describeMismatch(matchTensors(tensors, specs));
   if (problems.length === 0) return;
-
-  const more = problems.length - LISTED_PROBLEMS_MAX;
-  const listed = problems.slice(0, LISTED_PROBLEMS_MAX).join("; ");
   throw new FleetError(
     "CHECKPOINT_INVALID",
-    `${what} does not fit the model: ${listed}${more > 0 ? `; and ${more} more` : ""}`,
-    { problems: problems.length },
+    `${what} does not fit the model: ${listFirst(problems)}`,
+    {
+      problems: problems.length,
+    },
   );
 }

@@ -259,6 +259,9 @@ class StageReporter {
     switch (event.type) {
       case "running":
         return;
+      case "notice":
+        this.#log.info({ experiment: this.#stage.assignment.experimentId }, event.message);
+        return;
       case "warning":
         this.#log.warn({ experiment: this.#stage.assignment.experimentId }, event.message);
         return;

@@ -199,11 +199,11 @@ export class StageRunner {
     return {
       step: resume?.manifest.step ?? 0,
       resumeFrom: resume?.folder,
-      backboneFrom: isFresh ? this.#backboneFolder() : undefined,
+      backboneFrom: isFresh ? this.#backbonePath() : undefined,
     };
   }
 
-  #backboneFolder(): string {
+  #backbonePath(): string {
     const { init } = this.recipe.linear;
     if (init !== "pretrain") return path.resolve(init);
     const pretrained = this.#newestCheckpoint("pretrain");

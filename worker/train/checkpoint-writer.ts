@@ -91,6 +91,7 @@ export class CheckpointWriter {
           worldSize: job.worldSize,
           batchesTracked,
           scalars,
+          ...(job.stage === "linear" ? { classes: job.classes } : {}),
           createdAt: new Date().toISOString(),
         },
       },

@@ -5,8 +5,10 @@
  * with the gradient of the mean cross entropy over the global batch.
  */
 
-import { elementCount } from "../../proto/model/model-plan.ts";
-import { type Checkpoint, readCheckpoint } from "../checkpoint/checkpoint-store.ts";
+import { elementCount, planLinear } from "../../proto/model/model-plan.ts";
+import type { Recipe } from "../../proto/recipe.ts";
+import { describeMatch, loadWeights } from "../checkpoint/load-weights.ts";
+import { readWeights } from "../checkpoint/read-weights.ts";
 import type { SharedFloats } from "../collective/process-group.ts";
 import type { Batch, BatchReader } from "../data/batch-reader.ts";
 import type { Engine } from "../engine/engine.ts";
@@ -148,7 +150,7 @@ class LinearEvaluation {
 /** The model as rank 0 has it: of a checkpoint of this stage, else backbone plus a fresh head. */
 function restore(
   engine: Engine,
-  { job, group }: StageContext,
+  { job, group, send }: StageContext,
   progress: TrainingProgress,
 ): LinearModel {
   const { model: recipe, seed, linear } = job.recipe;
@@ -157,20 +159,29 @@ function restore(
   if (job.resumeFrom !== undefined) {
     progress.restore(restoreCheckpoint(job.resumeFrom, model).scalars);
   } else if (job.backboneFrom !== undefined) {
-    const folder = job.backboneFrom;
-    naming(folder, () => model.importState(withBackbone(state, readCheckpoint(folder))));
+    const { loaded, notice } = withBackbone(state, job.backboneFrom, job.recipe);
+    model.importState(loaded);
+    send({ type: "notice", message: notice });
   }
   broadcastState(group, model);
   return model;
 }
 
-/** The state with the checkpoint's backbone; its neck or head stays behind. */
-function withBackbone(state: ModelState, { model, manifest }: Checkpoint): ModelState {
-  const isBackbone = ([name]: readonly [string, unknown]): boolean => name.startsWith("backbone.");
-  const backbone = [...model].filter(isBackbone);
-  const head = [...state.tensors].filter((entry) => !isBackbone(entry));
+/** The state with the backbone in `path`; the neck or head there stays behind. */
+function withBackbone(
+  state: ModelState,
+  path: string,
+  { model, linear }: Recipe,
+): { readonly loaded: ModelState; readonly notice: string } {
+  const weights = readWeights(path);
+  const plan = planLinear(model, linear.classes).tensors;
+  const backbone = plan.filter(({ name }) => name.startsWith("backbone."));
+  const { tensors, match } = naming(path, () => loadWeights(weights, backbone, model));
   return {
-    tensors: new Map([...backbone, ...head]),
-    batchesTracked: manifest.batchesTracked,
+    loaded: {
+      tensors: new Map([...state.tensors, ...tensors]),
+      batchesTracked: weights.batchesTracked,
+    },
+    notice: `backbone of ${path}: ${describeMatch(match)}`,
   };
 }

@@ -30,7 +30,7 @@ export interface StageJob {
   /** Checkpoint to go on from; read by rank 0 and sent to the others. */
   readonly resumeFrom: string | undefined;
   readonly startStep: number;
-  /** Checkpoint with the backbone for the linear stage; random weights when absent. Rank 0 only. */
+  /** File or checkpoint with the linear stage's backbone; random when absent. Rank 0 only. */
   readonly backboneFrom: string | undefined;
   /** Int32 words: {@link CONTROL_STOP}. */
   readonly control: Int32Array<SharedArrayBuffer>;
@@ -82,6 +82,7 @@ export type EngineThreadMessage =
   | { readonly type: "step"; readonly report: StepReport }
   | { readonly type: "validated"; readonly top1: number; readonly top5: number }
   | { readonly type: "checkpoint"; readonly step: number; readonly seconds: number }
+  | { readonly type: "notice"; readonly message: string }
   | { readonly type: "warning"; readonly message: string }
   | { readonly type: "finished"; readonly step: number; readonly result: StageResult | undefined }
   | {

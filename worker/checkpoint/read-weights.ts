@@ -1,0 +1,142 @@
+/**
+ * A model's weights from whatever file has them: one of torch.save (.pth, .pt), .safetensors, or a
+ * checkpoint folder of ours. What it is, is told by its contents; the names become ours.
+ */
+
+import { statSync } from "node:fs";
+import { FleetError } from "../../proto/errors.ts";
+import type { HostTensor, NamedTensors } from "../model/model-state.ts";
+import { readModel } from "./checkpoint-store.ts";
+import { type TensorArray, toFloats } from "./element-types.ts";
+import { InputFile } from "./input-file.ts";
+import { checkPublishedName } from "./published-name.ts";
+import { decodeSafetensors } from "./safetensors.ts";
+import { findStateDict, readMeta } from "./torch/state-dict.ts";
+import { TorchArchive } from "./torch/torch-archive.ts";
+import { canonicalNames, type NamingStyle } from "./weight-names.ts";
+
+export interface Weights {
+  /** By canonical name, in the file's order, without num_batches_tracked. */
+  readonly tensors: NamedTensors;
+  /** The largest num_batches_tracked; 0 when there is none. */
+  readonly batchesTracked: number;
+  readonly format: "torch" | "safetensors" | "checkpoint";
+  readonly style: NamingStyle;
+  /** Names of the classes that the model's head tells apart, where the file has them. */
+  readonly classes: readonly string[] | undefined;
+  /** Short figures and texts about the run that made it, e.g. epoch. */
+  readonly metadata: Readonly<Record<string, string | number>>;
+}
+
+/** As a file has them, before names and types are made uniform. */
+interface RawWeights extends Pick<Weights, "format" | "classes" | "metadata"> {
+  readonly tensors: ReadonlyMap<string, RawTensor>;
+}
+
+interface RawTensor {
+  readonly shape: readonly number[];
+  readonly data: TensorArray;
+}
+
+const TRACKED = ".num_batches_tracked";
+const TRACKED_MAX = 2 ** 47;
+const ZIP_MAGIC = Buffer.from("PK\x03\x04", "latin1");
+/** A pickle of protocol 2 that begins with a long number: torch.save before 1.6. */
+const LEGACY_MAGIC = Buffer.of(0x80, 0x02, 0x8a, 0x0a);
+/** Behind the header's length stands its JSON. */
+const SAFETENSORS_BRACE = 8;
+
+/**
+ * Reads the weights in the file or checkpoint folder `path`. Nothing in it is executed.
+ *
+ * @throws {FleetError} NOT_FOUND; CHECKPOINT_INVALID naming the file and what is wrong with it
+ */
+export function readWeights(path: string): Weights {
+  try {
+    const { tensors, ...rest } = isFolder(path) ? readFolder(path) : readFile(path);
+    const { style, named } = canonicalNames(tensors);
+    return { ...rest, style, ...splitTracked(named) };
+  } catch (thrown) {
+    const { code, message, detail } = FleetError.from(thrown);
+    const isNamed = message.startsWith(path);
+    throw new FleetError(code, isNamed ? message : `${path}: ${message}`, detail, thrown);
+  }
+}
+
+function isFolder(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+}
+
+function readFolder(folder: string): RawWeights {
+  const { manifest, tensors } = readModel(folder);
+  const { recipe, stage, step, epoch } = manifest;
+  return {
+    format: "checkpoint",
+    tensors,
+    classes: manifest.classes,
+    metadata: { recipe, stage, step, epoch },
+  };
+}
+
+function readFile(path: string): RawWeights {
+  const file = InputFile.open(path);
+  try {
+    checkPublishedName(file);
+    const magic = Buffer.from(file.read(0, Math.min(9, file.bytes)).buffer);
+    if (magic.subarray(0, 4).equals(ZIP_MAGIC)) return readTorch(file);
+    if (magic[SAFETENSORS_BRACE] === "{".charCodeAt(0)) return readSafetensors(file);
+    throw new FleetError(
+      "CHECKPOINT_INVALID",
+      magic.subarray(0, 4).equals(LEGACY_MAGIC)
+        ? "it has the format of PyTorch before 1.6; in PyTorch, " +
+            'torch.save(torch.load(old, map_location="cpu"), new) writes today\'s'
+        : "it is neither a file of torch.save nor .safetensors",
+    );
+  } finally {
+    file.close();
+  }
+}
+
+function readTorch(file: InputFile): RawWeights {
+  const archive = new TorchArchive(file);
+  const tensors = new Map<string, RawTensor>();
+  for (const [name, tensor] of findStateDict(archive.root)) {
+    tensors.set(name, { shape: tensor.shape, data: archive.readTensor(name, tensor) });
+  }
+  return { format: "torch", tensors, ...readMeta(archive.root) };
+}
+
+function readSafetensors(file: InputFile): RawWeights {
+  const { tensors, metadata } = decodeSafetensors(file.read(0, file.bytes));
+  const { classes, ...rest } = metadata;
+  return { format: "safetensors", tensors, classes: parseClasses(classes), metadata: rest };
+}
+
+/** What write-weights.ts writes; of other programs anything may stand there. */
+function parseClasses(text: string | undefined): readonly string[] | undefined {
+  try {
+    const classes: unknown = JSON.parse(text ?? "");
+    const isText = (value: unknown): value is string => typeof value === "string";
+    return Array.isArray(classes) && classes.every(isText) ? classes : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function splitTracked(
+  named: ReadonlyMap<string, RawTensor>,
+): Pick<Weights, "tensors" | "batchesTracked"> {
+  const tensors = new Map<string, HostTensor>();
+  let batchesTracked = 0;
+  for (const [name, { shape, data }] of named) {
+    if (name.endsWith(TRACKED)) batchesTracked = Math.max(batchesTracked, countOf(data[0]));
+    else tensors.set(name, { shape, data: toFloats(data) });
+  }
+  return { tensors, batchesTracked };
+}
+
+/** Of a damaged count nothing depends, so it is no reason to refuse the weights. */
+function countOf(value: number | bigint | undefined): number {
+  const count = Number(value);
+  return count >= 0 && count <= TRACKED_MAX ? count : 0;
+}
