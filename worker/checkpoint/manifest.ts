@@ -21,6 +21,7 @@ export const manifestSchema = z.strictObject({
     .describe("Figures that the stage's result carries over an interruption."),
   classes: z
     .array(z.string())
+    .readonly()
     .optional()
     .describe("Names of what the classifier tells apart, in the order of its outputs."),
   createdAt: z.iso.datetime(),

@@ -9,6 +9,7 @@ import type { HostTensor, NamedTensors } from "../model/model-state.ts";
 import { readModel } from "./checkpoint-store.ts";
 import { type TensorArray, toFloats } from "./element-types.ts";
 import { InputFile } from "./input-file.ts";
+import { naming } from "./naming.ts";
 import { checkPublishedName } from "./published-name.ts";
 import { decodeSafetensors } from "./safetensors.ts";
 import { findStateDict, readMeta } from "./torch/state-dict.ts";
@@ -52,15 +53,11 @@ const SAFETENSORS_BRACE = 8;
  * @throws {FleetError} NOT_FOUND; CHECKPOINT_INVALID naming the file and what is wrong with it
  */
 export function readWeights(path: string): Weights {
-  try {
+  return naming(path, () => {
     const { tensors, ...rest } = isFolder(path) ? readFolder(path) : readFile(path);
     const { style, named } = canonicalNames(tensors);
     return { ...rest, style, ...splitTracked(named) };
-  } catch (thrown) {
-    const { code, message, detail } = FleetError.from(thrown);
-    const isNamed = message.startsWith(path);
-    throw new FleetError(code, isNamed ? message : `${path}: ${message}`, detail, thrown);
-  }
+  });
 }
 
 function isFolder(path: string): boolean {

@@ -3,6 +3,7 @@
 import { performance } from "node:perf_hooks";
 import { FleetError } from "../../proto/errors.ts";
 import { type Checkpoint, readCheckpoint, saveCheckpoint } from "../checkpoint/checkpoint-store.ts";
+import { naming } from "../checkpoint/naming.ts";
 import type { ModelState, NamedTensors } from "../model/model-state.ts";
 import { checkpointStore, type StageContext } from "./stage-context.ts";
 
@@ -27,16 +28,6 @@ export function restoreCheckpoint(folder: string, model: Trained): Checkpoint["m
     model.importVelocities(optimizer);
   });
   return manifest;
-}
-
-/** Puts the folder in front of what is wrong with its contents. */
-export function naming<T>(folder: string, action: () => T): T {
-  try {
-    return action();
-  } catch (thrown) {
-    const { code, message, detail } = FleetError.from(thrown);
-    throw new FleetError(code, `${folder}: ${message}`, detail, thrown);
-  }
 }
 
 /** Decides when rank 0 writes a checkpoint, and writes it. */

@@ -8,6 +8,7 @@
 import { elementCount, planLinear } from "../../proto/model/model-plan.ts";
 import type { Recipe } from "../../proto/recipe.ts";
 import { describeMatch, loadWeights } from "../checkpoint/load-weights.ts";
+import { naming } from "../checkpoint/naming.ts";
 import { readWeights } from "../checkpoint/read-weights.ts";
 import type { SharedFloats } from "../collective/process-group.ts";
 import type { Batch, BatchReader } from "../data/batch-reader.ts";
@@ -16,7 +17,7 @@ import { initialState } from "../model/initial-state.ts";
 import { LinearModel } from "../model/linear-model.ts";
 import type { ModelState } from "../model/model-state.ts";
 import { updateOptions } from "../optim/update-options.ts";
-import { naming, restoreCheckpoint } from "./checkpoint-writer.ts";
+import { restoreCheckpoint } from "./checkpoint-writer.ts";
 import { assertFiniteNumbers } from "./finite.ts";
 import type { StageContext } from "./stage-context.ts";
 import type { StageResult } from "./stage-job.ts";
