@@ -99,8 +99,18 @@ describe("a cluster that is given bad input", function () {
     const { errorCode, reason } = await failure(
       await submit(suite.data, { stages: ["linear"], linear: { ...linear, init } }),
     );
-    assert.equal(errorCode, "CHECKPOINT_INVALID");
+    assert.equal(errorCode, "NOT_FOUND");
     assert.ok(reason.includes(init), reason);
+  });
+
+  it("refuses a backbone file of another model, and says which it is", async () => {
+    const { linear } = tinyRecipe("", {});
+    const init = path.resolve("test/fixtures/checkpoint/training.pth");
+    const { errorCode, reason } = await failure(
+      await submit(suite.data, { stages: ["linear"], linear: { ...linear, init } }),
+    );
+    assert.equal(errorCode, "CHECKPOINT_INVALID");
+    assert.match(reason, /has a ResNet-18 of width 0\.03125, the recipe wants/);
   });
 
   it("has all its workers idle afterwards, ready for the next experiment", async () => {

@@ -60,7 +60,8 @@ export function writeAtomically(
   } catch (thrown) {
     discard(temporary);
     if (thrown instanceof FleetError) throw thrown;
-    const reason = thrown instanceof Error ? thrown.message : String(thrown);
+    const { code, message } = thrown as NodeJS.ErrnoException;
+    const reason = code === "ENOENT" ? `there is no folder ${folder}` : message;
     throw new FleetError("STORAGE_FAILED", `${file} could not be written: ${reason}`, {}, thrown);
   }
 }

@@ -12,15 +12,21 @@ const DIGITS = 8;
 
 /** @throws {FleetError} CHECKPOINT_INVALID when the name promises other contents */
 export function checkPublishedName(file: InputFile): void {
-  const promised = PUBLISHED.exec(file.path)?.[1];
-  if (promised === undefined) return;
-  const actual = file.sha256().slice(0, DIGITS);
-  if (actual === promised) return;
+  if (!PUBLISHED.test(file.path)) return;
+  const mismatch = nameMismatch(file.path, file.sha256());
+  if (mismatch === undefined) return;
   throw new FleetError(
     "CHECKPOINT_INVALID",
-    `its name promises a SHA-256 of ${promised}..., it is ${actual}...: the file is damaged or ` +
-      "another one; rename it if that number is something else",
+    `${mismatch}: the file is damaged or another one; rename it if that number is something else`,
   );
+}
+
+/** What is wrong with the name of a file whose contents have this SHA-256. */
+export function nameMismatch(file: string, sha256: string): string | undefined {
+  const promised = PUBLISHED.exec(file)?.[1];
+  const actual = sha256.slice(0, DIGITS);
+  if (promised === undefined || actual === promised) return undefined;
+  return `its name promises a SHA-256 of ${promised}..., it is ${actual}...`;
 }
 
 /** `file` with the digits of its contents' SHA-256 behind its name. */

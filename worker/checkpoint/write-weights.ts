@@ -6,7 +6,7 @@ import { FleetError } from "../../proto/errors.ts";
 import type { NamedTensors } from "../model/model-state.ts";
 import { withTracked } from "./checkpoint-store.ts";
 import { type WrittenFile, writeAtomically } from "./durable-file.ts";
-import { publishedName } from "./published-name.ts";
+import { nameMismatch, publishedName } from "./published-name.ts";
 import type { Weights } from "./read-weights.ts";
 import { encodeSafetensors, type SafetensorsTensor } from "./safetensors.ts";
 import type { Picklable } from "./torch/pickle-writer.ts";
@@ -49,8 +49,8 @@ export function writeWeights(
   if (!FORMATS.includes(format)) {
     throw new FleetError("USAGE", `${file}: must end in ${FORMATS.join(" or ")}`);
   }
-  const checkFree = (place: string): string => {
-    if (overwrite || !existsSync(place)) return place;
+  const checkFree = (place: string): void => {
+    if (overwrite || !existsSync(place)) return;
     throw new FleetError("USAGE", `${place} exists already; --force overwrites it`);
   };
   if (!publish) checkFree(file);
@@ -59,9 +59,13 @@ export function writeWeights(
     format === ".pth"
       ? torchChunks(named, style === "torchvision" ? undefined : torchMeta(origin))
       : [encodeSafetensors(named, textMetadata(origin))];
-  const written = writeAtomically(file, chunks, ({ sha256 }) =>
-    checkFree(publish ? publishedName(file, sha256) : file),
-  );
+  const written = writeAtomically(file, chunks, ({ sha256 }) => {
+    const place = publish ? publishedName(file, sha256) : file;
+    const mismatch = nameMismatch(place, sha256);
+    if (mismatch !== undefined) throw new FleetError("USAGE", `${place}: ${mismatch}`);
+    checkFree(place);
+    return place;
+  });
   return { ...written, tensors: named.size, leftOut };
 }
 

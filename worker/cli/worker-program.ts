@@ -1,10 +1,11 @@
 /** The subcommands of `worker`, in the order of its help. */
 
 import type { CliProgram } from "../../proto/cli/run-program.ts";
+import { registerConvert } from "./convert.ts";
 import { registerStart } from "./start.ts";
 
 export const WORKER_PROGRAM: CliProgram = {
   name: "worker",
   description: "One member of a simclr-fleet cluster, and what to do with data and checkpoints",
-  commands: [registerStart],
+  commands: [registerStart, registerConvert],
 };

@@ -65,11 +65,12 @@ export function namedGlobal(module: string, name: string): PickleGlobal {
   const dotted = `${module}.${name}`;
   const root = module.split(".", 1)[0]!;
   const isBuiltin = root === "builtins" || root === "__builtin__";
+  // A dotted name walks from one object to the next, wherever that leads.
+  const steps = name.split(".");
   const isDangerous =
-    DANGEROUS_MODULES.has(root) ||
+    [root, ...steps.slice(0, -1)].some((step) => DANGEROUS_MODULES.has(step)) ||
     DANGEROUS_NAMES.has(dotted) ||
-    // A dotted name walks from one object to the next, wherever that leads.
-    (isBuiltin && name.split(".").some((part) => DANGEROUS_BUILTINS.has(part)));
+    (isBuiltin && steps.some((step) => DANGEROUS_BUILTINS.has(step)));
   if (!isDangerous) return { type: "global", name: dotted };
   throw new FleetError(
     "CHECKPOINT_INVALID",

@@ -136,7 +136,10 @@ function describeEntry(name: string, record: Buffer, extra: Buffer): Described {
   const shown = JSON.stringify(name);
   if (record.readUInt16LE(8) & FLAG_ENCRYPTED) throw invalid(`its entry ${shown} is encrypted`);
   if (record.readUInt16LE(10) !== STORED) {
-    throw invalid(`its entry ${shown} is compressed, which torch.save never does`);
+    throw invalid(
+      `its entry ${shown} is compressed, which torch.save never does: it is a TorchScript ` +
+        "program, or another tool has packed it",
+    );
   }
   const wide = [record.readUInt32LE(24), record.readUInt32LE(20), record.readUInt32LE(42)];
   // The zip64 field has those numbers, in this order, that do not fit into 32 bits.
