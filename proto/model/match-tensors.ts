@@ -9,7 +9,7 @@ interface NamedShape extends Shaped {
   readonly name: string;
 }
 
-export interface MisshapenTensor {
+interface MisshapenTensor {
   readonly name: string;
   readonly found: readonly number[];
   readonly expected: readonly number[];

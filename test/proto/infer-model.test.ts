@@ -7,17 +7,11 @@ import {
   modelTensors,
   type NamedShapes,
 } from "../../proto/model/infer-model.ts";
-import type { ModelRecipe } from "../../proto/recipe.ts";
+import { type ModelRecipe, parseRecipe } from "../../proto/recipe.ts";
+import { findRecipe } from "../../proto/recipes/registry.ts";
 
-const plain: ModelRecipe = {
-  depth: 50,
-  width: 1,
-  stem: "imagenet",
-  zeroInitResidual: true,
-  normEps: 1e-5,
-  normMomentum: 0.1,
-  neck: { out: 128 },
-};
+const builtIn = parseRecipe(findRecipe("simclr_resnet50_8xb32-coslr-200e_in1k"));
+const plain: ModelRecipe = { ...builtIn.model, neck: { out: 128 } };
 
 function shapesOf(model: ModelRecipe, hasNeck = false, classes?: number): NamedShapes {
   return new Map(modelTensors({ model, hasNeck, classes }).map((spec) => [spec.name, spec]));

@@ -6,6 +6,7 @@
 
 import assert from "node:assert/strict";
 import { FleetError } from "../../proto/errors.ts";
+import { elementCount } from "../../proto/model/model-plan.ts";
 import { type Dtype, ELEMENT_TYPES, isDtype, type TensorArray } from "./element-types.ts";
 
 export interface SafetensorsTensor {
@@ -68,7 +69,7 @@ export function encodeSafetensors(
   const offsets = new Map<string, readonly [number, number]>();
   let size = 0;
   for (const [name, { data, dtype, shape }] of byWidth) {
-    const expected = ELEMENT_TYPES[dtype].bytes * countOf(shape);
+    const expected = ELEMENT_TYPES[dtype].bytes * elementCount(shape);
     assert.equal(data.byteLength, expected, `${name} is ${dtype} [${shape}]`);
     offsets.set(name, [size, size + expected]);
     size += expected;
@@ -121,7 +122,7 @@ function parseEntry(name: string, value: unknown): Entry {
   if (!isSizes(shape)) throw invalid(`${name} has no valid shape`);
   if (!isSizes(offsets) || offsets.length !== 2) throw invalid(`${name} has no valid offsets`);
   const [begin, end] = offsets as [number, number];
-  const expected = countOf(shape) * ELEMENT_TYPES[dtype].bytes;
+  const expected = elementCount(shape) * ELEMENT_TYPES[dtype].bytes;
   if (end - begin !== expected) {
     throw invalid(`${name}: ${dtype} [${shape.join(", ")}] is not ${end - begin} bytes`);
   }
@@ -149,10 +150,6 @@ function parseMetadata(value: unknown): Readonly<Record<string, string>> {
     return [key, text];
   });
   return Object.fromEntries(entries);
-}
-
-function countOf(shape: readonly number[]): number {
-  return shape.reduce((product, size) => product * size, 1);
 }
 
 function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {

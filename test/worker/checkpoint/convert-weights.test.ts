@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import type { ModelRecipe } from "../../../proto/recipe.ts";
+import { parseRecipe } from "../../../proto/recipe.ts";
+import { findRecipe } from "../../../proto/recipes/registry.ts";
 import { convertWeights } from "../../../worker/checkpoint/convert-weights.ts";
 import { readWeights } from "../../../worker/checkpoint/read-weights.ts";
 import { decodeSafetensors } from "../../../worker/checkpoint/safetensors.ts";
@@ -119,15 +120,7 @@ describe("convertWeights", () => {
     refuses("no/copy.pth", {}, { code: "STORAGE_FAILED", message: /there is no folder .*no$/ }));
 
   it("refuses a backbone of another model, counts what is wrong, and says what it has", () => {
-    const model: ModelRecipe = {
-      depth: 50,
-      width: 1,
-      stem: "imagenet",
-      zeroInitResidual: true,
-      normEps: 1e-5,
-      normMomentum: 0.1,
-      neck: { out: 128 },
-    };
+    const { model } = parseRecipe(findRecipe("simclr_resnet50_8xb32-coslr-200e_in1k"));
     refuses(
       "copy.pth",
       { model },

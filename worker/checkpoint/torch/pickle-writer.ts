@@ -1,5 +1,6 @@
 /** Writes the pickle of a torch.save: dicts, texts, numbers and tensors, of protocol 2. */
 
+import { elementCount } from "../../../proto/model/model-plan.ts";
 import { OPCODES as OP } from "./pickle-opcodes.ts";
 
 /** Tuples are arrays, dicts Maps. Integers are those numbers that are whole. */
@@ -11,7 +12,7 @@ export type Picklable =
   | OrderedDict
   | SavedTensor;
 
-export interface OrderedDict {
+interface OrderedDict {
   readonly type: "ordered-dict";
   readonly items: ReadonlyMap<string, Picklable>;
 }
@@ -115,12 +116,12 @@ class PickleOutput {
 
   /** The call of torch._utils._rebuild_tensor_v2 that pickle makes of a tensor. */
   #tensor({ storage, key, shape }: SavedTensor): void {
-    const strides = shape.map((_, axis) => countOf(shape.slice(axis + 1)));
+    const strides = shape.map((_, axis) => elementCount(shape.slice(axis + 1)));
     this.#global("torch._utils", "_rebuild_tensor_v2");
     this.op(OP.MARK, OP.MARK);
     this.#text("storage");
     this.#global("torch", storage);
-    for (const part of [key, "cpu", countOf(shape)]) this.value(part);
+    for (const part of [key, "cpu", elementCount(shape)]) this.value(part);
     this.op(OP.TUPLE, OP.BINPERSID);
     for (const part of [0, shape, strides]) this.value(part);
     this.op(OP.NEWFALSE);
@@ -136,8 +137,4 @@ class PickleOutput {
 
 function isTuple(value: Picklable): value is readonly Picklable[] {
   return Array.isArray(value);
-}
-
-function countOf(shape: readonly number[]): number {
-  return shape.reduce((product, size) => product * size, 1);
 }

@@ -4,6 +4,7 @@
  */
 
 import { FleetError } from "../../../proto/errors.ts";
+import { elementCount } from "../../../proto/model/model-plan.ts";
 import { ELEMENT_TYPES, type TensorArray } from "../element-types.ts";
 import type { InputFile } from "../input-file.ts";
 import type { PickleStorage, PickleTensor, PickleValue } from "./pickle-values.ts";
@@ -43,7 +44,7 @@ export class TorchArchive {
    * @throws {FleetError} CHECKPOINT_INVALID when it reaches beyond its storage
    */
   readTensor(name: string, { storage, offset, shape, strides }: PickleTensor): TensorArray {
-    const count = shape.reduce((product, size) => product * size, 1);
+    const count = elementCount(shape);
     const last = shape.reduce((at, size, axis) => at + (size - 1) * (strides[axis] ?? 0), offset);
     const isInside = count === 0 || (count <= storage.elements && last < storage.elements);
     if (shape.length !== strides.length || !isInside) {
@@ -123,7 +124,7 @@ function gather(
   shape: readonly number[],
   strides: readonly number[],
 ): TensorArray {
-  const count = shape.reduce((product, size) => product * size, 1);
+  const count = elementCount(shape);
   const gathered = elements.slice(0, count);
   const index = shape.map(() => 0);
   let from = offset;
