@@ -13,7 +13,7 @@ import { naming } from "./naming.ts";
 import { checkPublishedName } from "./published-name.ts";
 import { decodeSafetensors } from "./safetensors.ts";
 import { findStateDict, readMeta } from "./torch/state-dict.ts";
-import { TorchArchive } from "./torch/torch-archive.ts";
+import { TorchFile } from "./torch/torch-file.ts";
 import { canonicalNames, type NamingStyle } from "./weight-names.ts";
 
 export interface Weights {
@@ -41,9 +41,8 @@ interface RawTensor {
 
 const TRACKED = ".num_batches_tracked";
 const TRACKED_MAX = 2 ** 47;
-const ZIP_MAGIC = Buffer.from("PK\x03\x04", "latin1");
-/** A pickle of protocol 2 that begins with a long number: torch.save before 1.6. */
-const LEGACY_MAGIC = Buffer.of(0x80, 0x02, 0x8a, 0x0a);
+/** A zip's first record, or a pickle's first opcode. */
+const TORCH_MAGICS = ["PK\x03\x04", "\x80"];
 /** Behind the header's length stands its JSON. */
 const SAFETENSORS_BRACE = 8;
 
@@ -79,15 +78,12 @@ function readFile(path: string): RawWeights {
   const file = InputFile.open(path);
   try {
     checkPublishedName(file);
-    const magic = Buffer.from(file.read(0, Math.min(9, file.bytes)).buffer);
-    if (magic.subarray(0, 4).equals(ZIP_MAGIC)) return readTorch(file);
-    if (magic[SAFETENSORS_BRACE] === "{".charCodeAt(0)) return readSafetensors(file);
+    const magic = Buffer.from(file.read(0, Math.min(9, file.bytes))).toString("latin1");
+    if (magic[SAFETENSORS_BRACE] === "{") return readSafetensors(file);
+    if (TORCH_MAGICS.some((start) => magic.startsWith(start))) return readTorch(file);
     throw new FleetError(
       "CHECKPOINT_INVALID",
-      magic.subarray(0, 4).equals(LEGACY_MAGIC)
-        ? "it has the format of PyTorch before 1.6; in PyTorch, " +
-            'torch.save(torch.load(old, map_location="cpu"), new) writes today\'s'
-        : "it is neither a file of torch.save nor .safetensors",
+      "it is neither a file of torch.save nor .safetensors",
     );
   } finally {
     file.close();
@@ -95,12 +91,12 @@ function readFile(path: string): RawWeights {
 }
 
 function readTorch(file: InputFile): RawWeights {
-  const archive = new TorchArchive(file);
+  const saved = new TorchFile(file);
   const tensors = new Map<string, RawTensor>();
-  for (const [name, tensor] of findStateDict(archive.root)) {
-    tensors.set(name, { shape: tensor.shape, data: archive.readTensor(name, tensor) });
+  for (const [name, tensor] of findStateDict(saved.root)) {
+    tensors.set(name, { shape: tensor.shape, data: saved.readTensor(name, tensor) });
   }
-  return { format: "torch", tensors, ...readMeta(archive.root) };
+  return { format: "torch", tensors, ...readMeta(saved.root) };
 }
 
 function readSafetensors(file: InputFile): RawWeights {

@@ -18,6 +18,11 @@ import { readWeights } from "../../../worker/checkpoint/read-weights.ts";
 import { encodeSafetensors } from "../../../worker/checkpoint/safetensors.ts";
 import { fixture, pickleIn, pickleOf, savedFile, text } from "./torch/saved-files.ts";
 
+/** Replaces the first `from` by `to`, both Latin-1. */
+function swap(from: string, to: string): (bytes: Buffer) => Buffer {
+  return (bytes) => Buffer.from(bytes.toString("latin1").replace(from, to), "latin1");
+}
+
 describe("readWeights", () => {
   let dir: string;
   before(() => {
@@ -147,8 +152,23 @@ describe("readWeights", () => {
       refuses(copy("simclr_20260101-4d9cce50.pth"), /promises a SHA-256 of 4d9cce50..., it is/));
   });
 
-  it("refuses the format of PyTorch before 1.6, and says how to save it anew", () =>
-    refuses(fixture("legacy.pth"), /legacy\.pth: .*before 1\.6.*torch\.save\(torch\.load/));
+  describe("of the format of PyTorch before 1.6", () => {
+    const original = readFileSync(fixture("legacy.pth"));
+    it("reads the same", () => {
+      assert.deepEqual(readWeights(fixture("legacy.pth")), readWeights(fixture("elements.pth")));
+    });
+    for (const [what, change, reason] of [
+      ["its end", (bytes: Buffer) => bytes.subarray(0, -1), /cut off: it has \d+ bytes, not/],
+      ["all elements", (bytes: Buffer) => bytes.subarray(0, 1500), /cut off or damaged/],
+      ["its little-endian numbers", swap("little_endian", "littleXendian"), /byte order/],
+      ["its version", swap("M\xe9\x03", "M\xea\x03"), /unknown version/],
+      ["its magic number", swap("\x8a\x0al", "\x8a\x0am"), /bare pickle/],
+      ["a known type", swap("torch\nFloatStorage", "torch\nQuintStorage"), /type QuintStorage/],
+    ] as const) {
+      it(`refuses one without ${what}`, () =>
+        refuses(write("legacy.pth", change(Buffer.from(original))), reason));
+    }
+  });
 
   it("refuses a file that would run a command, and runs nothing", () => {
     refuses(fixture("attack.pth"), /names posix\.system.*Nothing of it was run/);
@@ -246,6 +266,24 @@ describe("readWeights", () => {
       });
       fc.assert(property, { numRuns: 200 });
     }
+  });
+
+  it("reads or refuses a file without checksums, whatever bytes are changed", function () {
+    this.timeout(30_000);
+    const original = readFileSync(fixture("legacy.pth"));
+    const change = fc.tuple(fc.nat({ max: original.length - 1 }), fc.nat({ max: 255 }));
+    const property = fc.property(fc.array(change, { minLength: 1, maxLength: 3 }), (changes) => {
+      const bytes = Buffer.from(original);
+      for (const [at, byte] of changes) bytes[at] = byte;
+      const file = write("damaged.pth", bytes);
+      try {
+        readWeights(file);
+      } catch (thrown) {
+        assert.ok(thrown instanceof FleetError, `${thrown}`);
+        assert.equal(thrown.code, "CHECKPOINT_INVALID");
+      }
+    });
+    fc.assert(property, { numRuns: 300 });
   });
 
   it("gives tensors or refuses, whatever a pickle with a right checksum says", function () {

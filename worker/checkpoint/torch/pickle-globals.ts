@@ -88,8 +88,9 @@ export function callGlobal(callee: PickleGlobal, args: readonly PickleValue[]): 
 /** What a storage's persistent id stands for; undefined when it is another kind of id. */
 export function namedStorage(id: PickleValue): PickleStorage | undefined {
   if (!Array.isArray(id) || id.length < 5 || id[0] !== "storage") return undefined;
-  const [, kind, key, , elements] = id;
-  if (typeof key !== "string" || !isCount(elements)) return undefined;
+  // A view is a part of another storage, as PyTorch had it before 0.4.
+  const [, kind, key, , elements, view] = id;
+  if (typeof key !== "string" || !isCount(elements) || view !== undefined) return undefined;
   const isNamed = typeof kind === "object" && "type" in kind && kind.type === "global";
   const of = isNamed ? kind.name.slice(kind.name.lastIndexOf(".") + 1) : "unknown";
   const dtype = Object.hasOwn(STORAGE_DTYPES, of) ? STORAGE_DTYPES[of] : undefined;
@@ -101,8 +102,8 @@ function build(name: string, args: readonly PickleValue[]): PickleValue {
     case "collections.OrderedDict":
     case "collections.defaultdict":
     case "builtins.dict":
-      // Python 3 pickles them empty and sets the items afterwards.
-      return new Map();
+      // Python 3 pickles them empty and sets the items afterwards; Python 2 passes pairs.
+      return new Map(Array.isArray(args[0]) ? args[0].filter(isPair) : []);
     case "torch.Size":
       return isCounts(args[0]) ? args[0] : undefined;
     case "torch._utils._rebuild_tensor":
@@ -119,6 +120,10 @@ function build(name: string, args: readonly PickleValue[]): PickleValue {
     default:
       return undefined;
   }
+}
+
+function isPair(value: PickleValue): value is [PickleValue, PickleValue] {
+  return Array.isArray(value) && value.length === 2;
 }
 
 function shorten(name: string): string {

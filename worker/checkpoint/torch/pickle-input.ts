@@ -1,4 +1,7 @@
-/** A pickle's bytes, from front to back; lengths are checked before anything is made of them. */
+/**
+ * A pickle's bytes, from front to back, out of a file of which it may be a small part. Lengths are
+ * checked before anything is made of them.
+ */
 
 import { FleetError } from "../../../proto/errors.ts";
 import type { PickleStub } from "./pickle-values.ts";
@@ -8,13 +11,28 @@ const TEXT_BYTES_MAX = 1024 * 1024;
 const INTEGER_BYTES_MAX = 64;
 const LINE_BYTES_MAX = 4096;
 const NEWLINE = 0x0a;
+const WINDOW_BYTES = 1024 * 1024;
+
+/** Where the bytes are: a file, or memory. */
+interface ByteSource {
+  readonly bytes: number;
+  read(begin: number, length: number): Uint8Array;
+}
 
 export class PickleInput {
-  readonly #bytes: Buffer;
+  readonly #source: ByteSource;
+  /** The bytes from `#windowBegin` on that are in memory. */
+  #window: Buffer = Buffer.alloc(0);
+  #windowBegin = 0;
   #at = 0;
 
-  constructor(bytes: Uint8Array) {
-    this.#bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  constructor(source: ByteSource) {
+    this.#source = source;
+  }
+
+  static of(bytes: Uint8Array): PickleInput {
+    const read = (begin: number, length: number) => bytes.subarray(begin, begin + length);
+    return new PickleInput({ bytes: bytes.length, read });
   }
 
   /** How far it has been read. */
@@ -59,19 +77,26 @@ export class PickleInput {
 
   /** Up to the next newline, which is passed. */
   line(): string {
-    const end = this.#bytes.indexOf(NEWLINE, this.#at);
-    if (end < 0 || end - this.#at > LINE_BYTES_MAX) throw truncated(this.#at);
-    const line = this.take(end - this.#at).toString("utf8");
-    this.#at += 1;
-    return line;
+    const begin = this.#at;
+    const rest = this.take(Math.min(LINE_BYTES_MAX, this.#source.bytes - begin));
+    const length = rest.indexOf(NEWLINE);
+    if (length < 0) throw truncated(begin);
+    this.#at = begin + length + 1;
+    return rest.toString("utf8", 0, length);
   }
 
   /** A view of the next bytes. */
   take(length: number): Buffer {
     const begin = this.#at;
-    if (length > this.#bytes.length - begin) throw truncated(begin);
+    const left = this.#source.bytes - begin;
+    if (length > left) throw truncated(begin);
+    if (begin < this.#windowBegin || begin + length > this.#windowBegin + this.#window.length) {
+      const bytes = this.#source.read(begin, Math.min(left, Math.max(length, WINDOW_BYTES)));
+      this.#window = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+      this.#windowBegin = begin;
+    }
     this.#at += length;
-    return this.#bytes.subarray(begin, this.#at);
+    return this.#window.subarray(begin - this.#windowBegin, this.#at - this.#windowBegin);
   }
 }
 

@@ -9,33 +9,44 @@
 
 import { FleetError } from "../../../proto/errors.ts";
 import { callGlobal, namedGlobal, namedStorage } from "./pickle-globals.ts";
-import { PickleInput } from "./pickle-input.ts";
+import type { PickleInput } from "./pickle-input.ts";
 import { OPCODES as OP } from "./pickle-opcodes.ts";
-import { isGlobal, type PickleValue } from "./pickle-values.ts";
+import { isGlobal, type PickleStorage, type PickleValue } from "./pickle-values.ts";
 
 /** A training checkpoint of ResNet-50 has about ten thousand. */
 const OPCODES_MAX = 4_000_000;
 const PROTOCOL_MAX = 5;
 
+export interface Unpickled {
+  readonly value: PickleValue;
+  /** Every storage that it mentions, by key. */
+  readonly storages: ReadonlyMap<string, PickleStorage>;
+}
+
 /**
- * What the pickle in `bytes` holds. Byte arrays in it are views.
+ * Reads the next pickle of `input`, up to its end. Byte arrays in it are views.
  *
  * @throws {FleetError} CHECKPOINT_INVALID when it is damaged, too large, or names what could do
  *   harm in Python
  */
-export function unpickle(bytes: Uint8Array): PickleValue {
-  return new PickleMachine(bytes).run();
+export function unpickle(input: PickleInput): Unpickled {
+  const machine = new PickleMachine(input);
+  return { value: machine.run(), storages: machine.storages };
 }
 
 class PickleMachine {
+  readonly storages = new Map<string, PickleStorage>();
   readonly #input: PickleInput;
   readonly #memo = new Map<number, PickleValue>();
   #stack: PickleValue[] = [];
   /** The stacks below the marks. */
   readonly #below: PickleValue[][] = [];
 
-  constructor(bytes: Uint8Array) {
-    this.#input = new PickleInput(bytes);
+  /** Items that calls may still copy: one list may be the argument of many. */
+  #copiesLeft = OPCODES_MAX;
+
+  constructor(input: PickleInput) {
+    this.#input = input;
   }
 
   run(): PickleValue {
@@ -163,7 +174,7 @@ class PickleMachine {
         this.#pop();
         return this.#push(this.#pop());
       case OP.BINPERSID:
-        return this.#push(namedStorage(this.#pop()) ?? { type: "stub", of: "persistent id" });
+        return this.#pushStorage(namedStorage(this.#pop()));
       case OP.EXT1:
       case OP.EXT2:
       case OP.EXT4:
@@ -231,7 +242,16 @@ class PickleMachine {
   #call([callee, args]: readonly PickleValue[]): boolean {
     // Calling a stub or the result of a call: whatever that would be.
     if (!isGlobal(callee)) return this.#push({ type: "stub", of: "the result of a call" });
-    return this.#push(callGlobal(callee, Array.isArray(args) ? args : []));
+    const values = Array.isArray(args) ? args : [];
+    if (Array.isArray(values[0])) this.#copiesLeft -= values[0].length;
+    if (this.#copiesLeft < 0) throw this.#invalid("copies the same items over and over");
+    return this.#push(callGlobal(callee, values));
+  }
+
+  #pushStorage(storage: PickleStorage | undefined): boolean {
+    if (!storage) return this.#push({ type: "stub", of: "persistent id" });
+    this.storages.set(storage.key, storage);
+    return this.#push(storage);
   }
 
   #recall(index: number): boolean {

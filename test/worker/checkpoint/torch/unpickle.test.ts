@@ -1,10 +1,13 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { FleetError } from "../../../../proto/errors.ts";
+import { PickleInput } from "../../../../worker/checkpoint/torch/pickle-input.ts";
 import { unpickle } from "../../../../worker/checkpoint/torch/unpickle.ts";
 import { pickleIn, pickleOf, text } from "./saved-files.ts";
 
 const stub = (of: string) => ({ type: "stub", of });
+
+const read = (bytes: Uint8Array) => unpickle(PickleInput.of(bytes)).value;
 
 describe("unpickle", () => {
   for (const [what, pickle, expected] of [
@@ -32,6 +35,14 @@ describe("unpickle", () => {
       [7, 7],
     ],
     ["an OrderedDict with attributes", ["ccollections\nOrderedDict\n)R}b."], new Map()],
+    [
+      "an OrderedDict of Python 2",
+      ["ccollections\nOrderedDict\n](]K\x01aK\x02a]K\x03aK\x04ae\x85R."],
+      new Map([
+        [1, 2],
+        [3, 4],
+      ]),
+    ],
     ["a torch.Size", ["ctorch\nSize\n(K\x02K\x03t\x85R."], [2, 3]],
     ["an unknown function's result", ["cnumpy\nscalar\n)R."], stub("numpy.scalar")],
     ["an object with state", ["cmine\nThing\n)\x81}(", text("a"), "K\x01ub."], stub("mine.Thing")],
@@ -40,12 +51,12 @@ describe("unpickle", () => {
     ["the result of calling a result", ["cm\nf\n)R)R."], stub("the result of a call")],
     ["a set", ["\x8f(K\x01\x90."], stub("builtins.set")],
   ] as const) {
-    it(`reads ${what}`, () => assert.deepEqual(unpickle(pickleOf(...pickle)), expected));
+    it(`reads ${what}`, () => assert.deepEqual(read(pickleOf(...pickle)), expected));
   }
 
   it("passes over texts and integers that are too long to be anything of ours", () => {
     const long = pickleOf("(", text("x".repeat(2 ** 20 + 1)), "\x8a\xff", "\x01".repeat(255), "t.");
-    assert.deepEqual(unpickle(long), [stub("builtins.str"), stub("builtins.int")]);
+    assert.deepEqual(read(long), [stub("builtins.str"), stub("builtins.int")]);
   });
 
   for (const [what, pickle, name] of [
@@ -78,7 +89,7 @@ describe("unpickle", () => {
     ],
   ] as const) {
     it(`refuses ${what}, and names it`, () => {
-      assert.throws(() => unpickle(pickleOf(...pickle)), {
+      assert.throws(() => read(pickleOf(...pickle)), {
         code: "CHECKPOINT_INVALID",
         message: new RegExp(`names ${name.replaceAll(".", "\\.")}, which no checkpoint needs`),
         detail: { global: name },
@@ -108,25 +119,41 @@ describe("unpickle", () => {
   ] as const) {
     it(`refuses ${what}`, () => {
       const pickle_ = pickleOf(...pickle);
-      assert.throws(() => unpickle(pickle_), { code: "CHECKPOINT_INVALID", message: reason });
+      assert.throws(() => read(pickle_), { code: "CHECKPOINT_INVALID", message: reason });
     });
   }
 
   it("gives up on a program that has no end in sight", function () {
     this.timeout(20_000);
     const program = Buffer.alloc(5_000_000, "]0");
-    assert.throws(() => unpickle(program), { code: "CHECKPOINT_INVALID", message: /over 4000000/ });
+    assert.throws(() => read(program), { code: "CHECKPOINT_INVALID", message: /over 4000000/ });
+  });
+
+  it("reads on where the part of a file that it has in memory ends", () => {
+    const words = Array.from({ length: 300_000 }, (_, k) => `word ${k}`);
+    const pickle = Buffer.from(`(${words.map(text).join("")}t.`, "latin1");
+    assert.ok(pickle.length > 3 * 2 ** 20);
+    assert.deepEqual(read(pickle), words);
+  });
+
+  it("refuses to copy one list over and over", () => {
+    const list = `](${"N".repeat(5000)}eq\x00`;
+    const copies = "ccollections\nOrderedDict\nh\x00\x85R".repeat(1000);
+    assert.throws(() => read(pickleOf(list, copies, ".")), {
+      code: "CHECKPOINT_INVALID",
+      message: /over and over/,
+    });
   });
 
   it("reads a structure that is deeper than any call stack", () => {
     const depth = 500_000;
-    const value = unpickle(pickleOf("]".repeat(depth), "a".repeat(depth - 1), "."));
+    const value = read(pickleOf("]".repeat(depth), "a".repeat(depth - 1), "."));
     assert.ok(Array.isArray(value) && value.length === 1);
   });
 
   const endsCleanly = (bytes: Uint8Array): void => {
     try {
-      unpickle(bytes);
+      read(bytes);
     } catch (thrown) {
       assert.ok(thrown instanceof FleetError, `${thrown}`);
       assert.equal(thrown.code, "CHECKPOINT_INVALID");

@@ -1,40 +1,29 @@
-/**
- * A file of torch.save: a zip of `NAME/data.pkl`, which describes everything, and `NAME/data/KEY`,
- * the elements of one storage each. Only the first is read when it is opened.
- */
+/** What torch.save wrote, in either of its formats: data, and tensors that are read on demand. */
 
 import { FleetError } from "../../../proto/errors.ts";
 import { elementCount } from "../../../proto/model/model-plan.ts";
 import { ELEMENT_TYPES, type TensorArray } from "../element-types.ts";
 import type { InputFile } from "../input-file.ts";
+import { openLegacy } from "./legacy-format.ts";
 import type { PickleStorage, PickleTensor, PickleValue } from "./pickle-values.ts";
-import { unpickle } from "./unpickle.ts";
-import { readZipEntries, readZipEntry, type ZipEntry } from "./zip-reader.ts";
+import type { SavedContents } from "./saved-contents.ts";
+import { openArchive } from "./zip-archive.ts";
 
-/** Of data.pkl: configuration text and logged scalars may be long, tensors are not in it. */
-const PICKLE_BYTES_MAX = 256 * 1024 * 1024;
-const PICKLE = "/data.pkl";
+const ZIP_MAGIC = "PK\x03\x04";
 
-export class TorchArchive {
-  /** What was saved. */
+export class TorchFile {
   readonly root: PickleValue;
-  readonly #file: InputFile;
-  readonly #entries: ReadonlyMap<string, ZipEntry>;
-  readonly #folder: string;
+  readonly #contents: SavedContents;
   readonly #storages = new Map<string, TensorArray>();
   /** How many elements may still be read: tensors that share them must not add up without end. */
   #elementsLeft: number;
 
   /** @throws {FleetError} CHECKPOINT_INVALID saying what is wrong with the file */
   constructor(file: InputFile) {
-    this.#file = file;
+    const magic = Buffer.from(file.read(0, Math.min(4, file.bytes))).toString("latin1");
+    this.#contents = magic === ZIP_MAGIC ? openArchive(file) : openLegacy(file);
+    this.root = this.#contents.root;
     this.#elementsLeft = file.bytes;
-    this.#entries = readZipEntries(file);
-    this.#folder = findFolder([...this.#entries.keys()]);
-    this.#checkByteOrder();
-    const { bytes } = this.#entry(PICKLE);
-    if (bytes > PICKLE_BYTES_MAX) throw invalid(`its data.pkl has ${bytes} bytes`);
-    this.root = unpickle(this.#read(PICKLE));
   }
 
   /**
@@ -64,48 +53,15 @@ export class TorchArchive {
     const known = this.#storages.get(`${of} ${key}`);
     if (known?.length === elements) return known;
     if (!dtype) throw invalid(`${name} is of type ${of}, which cannot be read`);
-    const path = `/data/${key}`;
-    const { bytes } = this.#entry(path);
+    const stored = this.#contents.locate(key);
     const expected = elements * ELEMENT_TYPES[dtype].bytes;
-    if (bytes !== expected) {
-      throw invalid(`${name}: ${elements} of ${dtype} are ${expected} bytes, not ${bytes}`);
+    if (stored.bytes !== expected) {
+      throw invalid(`${name}: ${elements} of ${dtype} are ${expected} bytes, not ${stored.bytes}`);
     }
-    const values = ELEMENT_TYPES[dtype].decode(this.#read(path).buffer);
+    const values = ELEMENT_TYPES[dtype].decode(stored.read().buffer);
     this.#storages.set(`${of} ${key}`, values);
     return values;
   }
-
-  /** Files from before PyTorch 2.1 do not say; they are from little-endian machines. */
-  #checkByteOrder(): void {
-    const path = `${this.#folder}/byteorder`;
-    if (!this.#entries.has(path)) return;
-    const order = Buffer.from(this.#read("/byteorder")).toString("utf8");
-    if (order !== "little") throw invalid(`its byte order is ${JSON.stringify(order)}, not little`);
-  }
-
-  #read(path: string): Uint8Array<ArrayBuffer> {
-    return readZipEntry(this.#file, this.#entry(path));
-  }
-
-  #entry(path: string): ZipEntry {
-    const entry = this.#entries.get(`${this.#folder}${path}`);
-    if (!entry) throw invalid(`its zip has no ${JSON.stringify(`${this.#folder}${path}`)}`);
-    return entry;
-  }
-}
-
-/** The one folder in the zip, named for the file when it was written. */
-function findFolder(names: readonly string[]): string {
-  const folders = names
-    .filter((name) => name.endsWith(PICKLE))
-    .map((name) => name.slice(0, -PICKLE.length));
-  const folder = folders.find((name) => !name.includes("/"));
-  if (folder === undefined)
-    throw invalid("its zip has no data.pkl, so torch.save did not write it");
-  if (names.includes(`${folder}/constants.pkl`)) {
-    throw invalid("it is a TorchScript program; save its state_dict() with torch.save");
-  }
-  return folder;
 }
 
 function isContiguous(shape: readonly number[], strides: readonly number[]): boolean {
