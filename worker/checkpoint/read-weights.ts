@@ -12,6 +12,7 @@ import { InputFile } from "./input-file.ts";
 import { naming } from "./naming.ts";
 import { checkPublishedName } from "./published-name.ts";
 import { decodeSafetensors } from "./safetensors.ts";
+import { printable } from "./torch/printable.ts";
 import { findStateDict, readMeta } from "./torch/state-dict.ts";
 import { TorchFile } from "./torch/torch-file.ts";
 import { canonicalNames, type NamingStyle } from "./weight-names.ts";
@@ -94,7 +95,7 @@ function readTorch(file: InputFile): RawWeights {
   const saved = new TorchFile(file);
   const tensors = new Map<string, RawTensor>();
   for (const [name, tensor] of findStateDict(saved.root)) {
-    tensors.set(name, { shape: tensor.shape, data: saved.readTensor(name, tensor) });
+    tensors.set(name, { shape: tensor.shape, data: saved.readTensor(printable(name), tensor) });
   }
   return { format: "torch", tensors, ...readMeta(saved.root) };
 }

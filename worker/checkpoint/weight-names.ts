@@ -22,16 +22,21 @@ export interface CanonicalNames<T> {
 
 /** What DistributedDataParallel and torch.compile put in front, in any order. */
 const WRAPPERS = /^((module|_orig_mod)\.)+/;
+/** Names are printed and logged. */
+const PRINTABLE = /^[!-~]{1,300}$/;
 const BACKBONE = "backbone.";
 const BARE_BACKBONE = /^(conv1|bn1|layer\d+)\./;
 
 /**
  * Renames what a state_dict holds; what belongs to no part of the model keeps its name.
  *
- * @throws {FleetError} CHECKPOINT_INVALID when two names become one
+ * @throws {FleetError} CHECKPOINT_INVALID when two names become one, or one cannot be shown
  */
 export function canonicalNames<T>(values: ReadonlyMap<string, T>): CanonicalNames<T> {
   const names = [...values.keys()].map((name) => name.replace(WRAPPERS, ""));
+  if (!names.every((name) => PRINTABLE.test(name))) {
+    throw new FleetError("CHECKPOINT_INVALID", "one of its tensors has a name that is no name");
+  }
   const style = styleOf(names);
   const named = new Map<string, T>();
   for (const [index, value] of [...values.values()].entries()) {

@@ -75,7 +75,7 @@ function describeConversion(input: string, conversion: Conversion): string {
   const lines = [
     `read     ${input}: ${FORMAT_NAMES[read.format]}, ${read.style} names, ` +
       `${read.tensors} tensors, ${formatCount(read.elements)} numbers` +
-      (epoch === undefined ? "" : `, epoch ${epoch}`),
+      (typeof epoch === "number" ? `, epoch ${epoch}` : ""),
     `model    ${parts.join(", ")}`,
     ...describeNames(match),
     ...(output.leftOut.length > 0 ? [`left out ${list(output.leftOut)}`] : []),

@@ -47,6 +47,10 @@ describe("names of weights", () => {
     });
   });
 
+  it("refuses a name that would write to a terminal what it likes", () => {
+    assert.throws(() => namesOf(["conv1.weight\u001b[2J"]), { code: "CHECKPOINT_INVALID" });
+  });
+
   it("writes each style what it has a place for", () => {
     const names = ["backbone.layer1.0.bn1.bias", "neck.fc0.weight", "head.fc.weight"];
     const exported = (style: "mmpretrain" | "torchvision" | "backbone") =>

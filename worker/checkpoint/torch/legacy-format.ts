@@ -9,6 +9,7 @@ import { ELEMENT_TYPES } from "../element-types.ts";
 import type { InputFile } from "../input-file.ts";
 import { PickleInput } from "./pickle-input.ts";
 import type { PickleStorage } from "./pickle-values.ts";
+import { printable } from "./printable.ts";
 import type { SavedContents, StoredBytes } from "./saved-contents.ts";
 import { unpickle } from "./unpickle.ts";
 
@@ -54,10 +55,10 @@ export function openLegacy(file: InputFile): SavedContents {
 /** Checks the number of elements at `at` against what the pickle says, and gives their bytes. */
 function storedBytes(file: InputFile, at: number, storage: PickleStorage): number {
   const { key, dtype, of, elements } = storage;
-  if (!dtype) throw invalid(`its storage ${key} is of type ${of}, which cannot be read`);
+  if (!dtype) throw invalid(`its storage ${printable(key)} is of type ${of}, which cannot be read`);
   const count = Buffer.from(file.read(at, COUNT_BYTES).buffer).readBigInt64LE();
   if (count === BigInt(elements)) return elements * ELEMENT_TYPES[dtype].bytes;
-  throw invalid(`its storage ${key} has ${count} elements, not ${elements}`);
+  throw invalid(`its storage ${printable(key)} has ${count} elements, not ${elements}`);
 }
 
 function invalid(reason: string): FleetError {

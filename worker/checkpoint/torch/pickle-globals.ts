@@ -14,6 +14,7 @@ import {
   type PickleStorage,
   type PickleValue,
 } from "./pickle-values.ts";
+import { printable } from "./printable.ts";
 
 const STORAGE_DTYPES: Readonly<Record<string, Dtype>> = {
   DoubleStorage: "F64",
@@ -71,12 +72,13 @@ export function namedGlobal(module: string, name: string): PickleGlobal {
     [root, ...steps.slice(0, -1)].some((step) => DANGEROUS_MODULES.has(step)) ||
     DANGEROUS_NAMES.has(dotted) ||
     (isBuiltin && steps.some((step) => DANGEROUS_BUILTINS.has(step)));
-  if (!isDangerous) return { type: "global", name: dotted };
+  const shown = printable(dotted);
+  if (!isDangerous) return { type: "global", name: shown };
   throw new FleetError(
     "CHECKPOINT_INVALID",
-    `it names ${shorten(dotted)}, which no checkpoint needs: loading it elsewhere could run ` +
+    `it names ${shown}, which no checkpoint needs: loading it elsewhere could run ` +
       "somebody's code. Nothing of it was run here",
-    { global: shorten(dotted) },
+    { global: shown },
   );
 }
 
@@ -124,8 +126,4 @@ function build(name: string, args: readonly PickleValue[]): PickleValue {
 
 function isPair(value: PickleValue): value is [PickleValue, PickleValue] {
   return Array.isArray(value) && value.length === 2;
-}
-
-function shorten(name: string): string {
-  return name.length > 80 ? `${name.slice(0, 80)}...` : name;
 }

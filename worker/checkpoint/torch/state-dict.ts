@@ -3,6 +3,7 @@
 import { FleetError } from "../../../proto/errors.ts";
 import { listFirst } from "../../../proto/model/match-tensors.ts";
 import { isStub, isTensor, type PickleTensor, type PickleValue } from "./pickle-values.ts";
+import { printable } from "./printable.ts";
 
 type PickleMap = ReadonlyMap<PickleValue, PickleValue>;
 
@@ -50,13 +51,15 @@ function namedTensors(values: PickleMap, where: string): Map<string, PickleTenso
   for (const [name, value] of values) {
     if (typeof name !== "string") continue;
     if (isTensor(value)) tensors.set(name, value);
-    else if (isStub(value)) strange.push(`${name} is a ${value.of}`);
+    else if (isStub(value)) strange.push(`${printable(name)} is a ${value.of}`);
   }
   if (tensors.size > 0) return tensors;
   if (strange.length > 0) {
     throw invalid(`${where} has no tensors that can be read: ${listFirst(strange)}`);
   }
-  const keys = [...values.keys()].filter((key) => typeof key === "string");
+  const keys = [...values.keys()].flatMap((key) =>
+    typeof key === "string" ? [printable(key)] : [],
+  );
   throw invalid(`${where} has no tensors; its keys are ${listFirst(keys, 5, ", ") || "none"}`);
 }
 

@@ -44,6 +44,7 @@ describe("unpickle", () => {
       ]),
     ],
     ["a torch.Size", ["ctorch\nSize\n(K\x02K\x03t\x85R."], [2, 3]],
+    ["a name that is no name", ["cm\n\x1b[2Jf\n)R."], stub("m.?[2Jf")],
     ["an unknown function's result", ["cnumpy\nscalar\n)R."], stub("numpy.scalar")],
     ["an object with state", ["cmine\nThing\n)\x81}(", text("a"), "K\x01ub."], stub("mine.Thing")],
     ["an object with items", ["cmine\nList\n)\x81(K\x01K\x02e."], stub("mine.List")],
