@@ -155,7 +155,10 @@ function readManifest(folder: string): Manifest {
   try {
     text = readFileSync(file, "utf8");
   } catch (thrown) {
-    throw new FleetError("CHECKPOINT_INVALID", `${folder} has no ${MANIFEST_FILE}`, {}, thrown);
+    const [newest] = listFolders(folder);
+    const hint = newest ? `; the newest checkpoint in it is ${newest.name}` : "";
+    const problem = `${folder} has no ${MANIFEST_FILE}${hint}`;
+    throw new FleetError("CHECKPOINT_INVALID", problem, {}, thrown);
   }
   let json: unknown;
   try {

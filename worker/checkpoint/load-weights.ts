@@ -78,6 +78,6 @@ function guess(tensors: NamedTensors, wanted: ModelRecipe): string {
   } catch (thrown) {
     const names = listFirst([...tensors.keys()], 3, ", ");
     const reason = FleetError.from(thrown).message;
-    return `${want}, and of the file (${names}) is to say: ${reason}`;
+    return `${want}; as for the file, whose tensors are ${names}: ${reason}`;
   }
 }

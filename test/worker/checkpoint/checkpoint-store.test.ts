@@ -117,6 +117,14 @@ describe("checkpoint store", () => {
     assert.equal(findCheckpoint(store, ignoreDamage)?.manifest.step, 10);
   });
 
+  it("names the newest one to whoever takes the folder around it for one", () => {
+    saveCheckpoint(store, checkpointAt(10), 3);
+    assert.throws(() => readCheckpoint(store), {
+      code: "CHECKPOINT_INVALID",
+      message: /has no manifest\.json; the newest checkpoint in it is step-000000010$/,
+    });
+  });
+
   it("says which folder cannot be written", () => {
     const file = path.join(store, "file");
     writeFileSync(file, "");
