@@ -19,7 +19,7 @@ const range = z.tuple([positive, positive]).refine(([low, high]) => low <= high,
   error: "must be [low, high] with low <= high",
 });
 
-const modelSchema = z.strictObject({
+export const modelSchema = z.strictObject({
   depth: z.literal([18, 34, 50, 101]),
   width: positive
     .default(1)

@@ -61,6 +61,14 @@ export function inferModel(shapes: NamedShapes): InferredModel {
   throw invalid(`it is not quite a ${describeArchitecture(model)}: ${listFirst(problems)}`);
 }
 
+/** What is there beside the backbone, whatever the backbone is. */
+export function partsOf(shapes: NamedShapes): Omit<InferredModel, "model"> {
+  return {
+    hasNeck: shapes.has("neck.fc0.weight"),
+    classes: shapes.get("head.fc.weight")?.shape[0],
+  };
+}
+
 /** The tensors of an inferred model, in state_dict order: backbone, neck, head. */
 export function modelTensors({ model, hasNeck, classes }: InferredModel): TensorSpec[] {
   const pretrain = planPretrain(model).tensors;

@@ -26,7 +26,9 @@ describe("a linear evaluation whose recipe names a file of PyTorch", function ()
       /backbone of .*training\.pth: 100 tensors match, 10 unexpected \(neck\.fc0\.weight,/,
     );
     const store = path.join(cluster.workDir, id, "linear", "checkpoints");
-    const { tensors, classes, batchesTracked } = readWeights(path.join(store, "step-000000002"));
+    const written = readWeights(path.join(store, "step-000000002"));
+    const { tensors, classes, batchesTracked, model: kept, imageInput } = written;
+    assert.deepEqual([kept?.width, kept?.stem, imageInput?.resizeEdge], [1 / 32, "imagenet", 32]);
     assert.deepEqual(classes, ["class0", "class1"]);
     assert.equal(batchesTracked, 313);
     for (const [name, tensor] of readWeights(file).tensors) {

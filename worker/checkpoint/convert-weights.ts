@@ -1,10 +1,9 @@
 /** One file of weights into another: what `worker convert` does, and what it reports. */
 
-import { type InferredModel, inferModel, modelTensors } from "../../proto/model/infer-model.ts";
+import { inferModel, modelTensors, partsOf } from "../../proto/model/infer-model.ts";
 import type { TensorMatch } from "../../proto/model/match-tensors.ts";
 import { elementCount } from "../../proto/model/model-plan.ts";
 import type { ModelRecipe } from "../../proto/recipe.ts";
-import type { NamedTensors } from "../model/model-state.ts";
 import { loadWeights } from "./load-weights.ts";
 import { naming } from "./naming.ts";
 import { readWeights, type Weights } from "./read-weights.ts";
@@ -51,12 +50,5 @@ export function convertWeights(
     outputs: held.classes,
     match,
     output: writeWeights(output, taken, origin, options),
-  };
-}
-
-function partsOf(tensors: NamedTensors): Omit<InferredModel, "model"> {
-  return {
-    hasNeck: tensors.has("neck.fc0.weight"),
-    classes: tensors.get("head.fc.weight")?.shape[0],
   };
 }

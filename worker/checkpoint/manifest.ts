@@ -3,6 +3,8 @@
  */
 
 import { z } from "zod";
+import { inputSchema } from "../../proto/model/input-view.ts";
+import { modelSchema } from "../../proto/recipe.ts";
 
 const count = z.int().nonnegative();
 
@@ -24,6 +26,8 @@ export const manifestSchema = z.strictObject({
     .readonly()
     .optional()
     .describe("Names of what the classifier tells apart, in the order of its outputs."),
+  model: modelSchema.optional().describe("What the tensors do not tell of it, such as eps."),
+  input: inputSchema.optional().describe("How an image becomes the model's input."),
   createdAt: z.iso.datetime(),
   files: z.record(z.string(), z.strictObject({ bytes: count, sha256: z.string().length(64) })),
 });

@@ -5,6 +5,8 @@
 
 import { statSync } from "node:fs";
 import { FleetError } from "../../proto/errors.ts";
+import type { InputRecipe } from "../../proto/model/input-view.ts";
+import type { ModelRecipe } from "../../proto/recipe.ts";
 import type { HostTensor, NamedTensors } from "../model/model-state.ts";
 import { readModel } from "./checkpoint-store.ts";
 import { type TensorArray, toFloats } from "./element-types.ts";
@@ -26,12 +28,15 @@ export interface Weights {
   readonly style: NamingStyle;
   /** Names of the classes that the model's head tells apart, where the file has them. */
   readonly classes: readonly string[] | undefined;
+  /** The run's model and how it prepares images, as only checkpoints of ours say. */
+  readonly model?: ModelRecipe;
+  readonly imageInput?: InputRecipe;
   /** Short figures and texts about the run that made it, e.g. epoch. */
   readonly metadata: Readonly<Record<string, string | number>>;
 }
 
 /** As a file has them, before names and types are made uniform. */
-interface RawWeights extends Pick<Weights, "format" | "classes" | "metadata"> {
+interface RawWeights extends Omit<Weights, "tensors" | "batchesTracked" | "style"> {
   readonly tensors: ReadonlyMap<string, RawTensor>;
 }
 
@@ -71,6 +76,8 @@ function readFolder(folder: string): RawWeights {
     format: "checkpoint",
     tensors,
     classes: manifest.classes,
+    ...(manifest.model && { model: manifest.model }),
+    ...(manifest.input && { imageInput: manifest.input }),
     metadata: { recipe, stage, step, epoch },
   };
 }
@@ -103,7 +110,12 @@ function readTorch(file: InputFile): RawWeights {
 function readSafetensors(file: InputFile): RawWeights {
   const { tensors, metadata } = decodeSafetensors(file.read(0, file.bytes));
   const { classes, ...rest } = metadata;
-  return { format: "safetensors", tensors, classes: parseClasses(classes), metadata: rest };
+  return {
+    format: "safetensors",
+    tensors,
+    classes: parseClasses(classes),
+    metadata: rest,
+  };
 }
 
 /** What write-weights.ts writes; of other programs anything may stand there. */

@@ -2,6 +2,7 @@
 
 import { performance } from "node:perf_hooks";
 import { FleetError } from "../../proto/errors.ts";
+import { inputOf } from "../../proto/model/input-view.ts";
 import { type Checkpoint, readCheckpoint, saveCheckpoint } from "../checkpoint/checkpoint-store.ts";
 import { naming } from "../checkpoint/naming.ts";
 import type { ModelState, NamedTensors } from "../model/model-state.ts";
@@ -82,6 +83,8 @@ export class CheckpointWriter {
           worldSize: job.worldSize,
           batchesTracked,
           scalars,
+          model: job.recipe.model,
+          input: inputOf(job.recipe),
           ...(job.stage === "linear" ? { classes: job.classes } : {}),
           createdAt: new Date().toISOString(),
         },
