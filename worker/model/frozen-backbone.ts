@@ -39,9 +39,15 @@ export function inferFeatures(pass: FrozenPass, plan: BackbonePlan, images: Tens
   return advance(last, () => engine.globalAveragePool(last));
 }
 
-function inferLayer(
+/** A convolution, its norm with the running statistics, and what follows them. */
+export function inferLayer(
   { engine, eps, tensorOf }: FrozenPass,
-  { convolution, norm, stride, padding }: ConvNormPlan,
+  {
+    convolution,
+    norm,
+    stride,
+    padding,
+  }: Pick<ConvNormPlan, "convolution" | "norm" | "stride" | "padding">,
   x: Tensor,
   options: { readonly relu: boolean; readonly residual?: Tensor },
 ): Tensor {
