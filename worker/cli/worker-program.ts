@@ -2,10 +2,19 @@
 
 import type { CliProgram } from "../../proto/cli/run-program.ts";
 import { registerConvert } from "./convert.ts";
+import { registerExtractFeatures } from "./extract-features.ts";
+import { registerListModels } from "./list-models.ts";
+import { registerPredict } from "./predict.ts";
 import { registerStart } from "./start.ts";
 
 export const WORKER_PROGRAM: CliProgram = {
   name: "worker",
   description: "One member of a simclr-fleet cluster, and what to do with data and checkpoints",
-  commands: [registerStart, registerConvert],
+  commands: [
+    registerStart,
+    registerConvert,
+    registerListModels,
+    registerPredict,
+    registerExtractFeatures,
+  ],
 };

@@ -1,0 +1,81 @@
+/** The options by which a command is told which model to open, and on what. */
+
+import { type Command, InvalidArgumentError } from "commander";
+import type { CliContext } from "../../proto/cli/cli-context.ts";
+import { FleetError } from "../../proto/errors.ts";
+import { engineEnvironment } from "../engine/engine-environment.ts";
+import { getModel } from "../inference/get-model.ts";
+import type { ImageOutcome } from "../inference/map-images.ts";
+import type { OpenModel } from "../inference/open-model.ts";
+
+export interface ModelOptions {
+  readonly model?: string;
+  readonly checkpoint?: string;
+  readonly engine: string;
+  readonly threads: number;
+  readonly batchSize: number;
+}
+
+export function addModelOptions(command: Command): Command {
+  return command
+    .option("--model <name>", "a model of `list-models` or a recipe's .yaml file")
+    .option(
+      "--checkpoint <path>",
+      "weights: checkpoint folder, .pth or .safetensors; without --model they say what they are",
+    )
+    .option("--engine <name>", "auto, onednn, tfjs, tfjs:node-gpu, tfjs:node or tfjs:wasm", "auto")
+    .option("--threads <n>", "compute threads", parseCount, 1)
+    .option("--batch-size <n>", "images that are computed at once", parseCount, 16);
+}
+
+/**
+ * @throws {FleetError} USAGE without any model; whatever getModel throws
+ */
+export async function openModel(
+  context: CliContext,
+  { model, checkpoint, engine, threads }: ModelOptions,
+  classes?: readonly string[],
+): Promise<OpenModel> {
+  const what = model ?? checkpoint;
+  if (what === undefined) {
+    throw new FleetError("USAGE", "no model: give --checkpoint, --model or both");
+  }
+  for (const [name, value] of Object.entries(engineEnvironment({ threads }))) {
+    context.setEnvDefault(name, value);
+  }
+  const pretrained = model === undefined ? true : (checkpoint ?? true);
+  const opened = await getModel(what, {
+    pretrained,
+    engine,
+    threads,
+    ...(classes ? { classes } : {}),
+  });
+  if (opened.isInputAssumed) context.stderr.write(`note: ${describeAssumption(opened)}\n`);
+  return opened;
+}
+
+/** Hands out what could be read. The rest is named on standard error and makes the command fail. */
+export async function* readableOnes<T>(
+  context: CliContext,
+  outcomes: AsyncIterable<ImageOutcome<T>>,
+): AsyncGenerator<{ readonly image: string; readonly value: T }> {
+  for await (const outcome of outcomes) {
+    if (outcome.type === "done") {
+      yield outcome;
+    } else {
+      context.stderr.write(`error: ${outcome.error.message}\n`);
+      context.setExitCode(outcome.error.exit);
+    }
+  }
+}
+
+function describeAssumption({ name, input }: OpenModel): string {
+  const { imageSize, resizeEdge, mean } = input;
+  const taken = `short edge ${resizeEdge}, centre ${imageSize}, mean ${mean.join(" ")}`;
+  return `${name} does not say how its images were prepared; took ${taken} (--model says it)`;
+}
+
+export function parseCount(value: string): number {
+  if (/^[1-9]\d{0,8}$/.test(value)) return Number(value);
+  throw new InvalidArgumentError("It is a whole number of at least 1.");
+}
