@@ -14,24 +14,12 @@ import { decodeBmp, decodePnm, PIXELS_MAX, replicateGrey } from "./decode-bitmap
 sharp.concurrency(1);
 sharp.cache(false);
 
-/** Without leading dot, in lower case. */
-export const IMAGE_EXTENSIONS = [
-  ...["jpg", "jpeg", "png", "webp", "tif", "tiff", "bmp", "ppm", "pgm"],
-] as const;
-
-const PATTERN = new RegExp(`\\.(${IMAGE_EXTENSIONS.join("|")})$`, "i");
-
 /** To learn why an image cannot be decoded; beside others the reason gets lost one time in ten. */
 const ATTEMPTS = 10;
 
 /** Frame headers of JPEG: SOF0 to SOF15 without the three other markers in that range. */
 const isFrameHeader = (marker: number): boolean =>
   marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
-
-/** True if the name ends like an image's; hidden files are none. */
-export function isImageName(name: string): boolean {
-  return PATTERN.test(name) && !/(^|\/)\./.test(name);
-}
 
 /**
  * Decodes one image. The format is recognised by content, not by name.

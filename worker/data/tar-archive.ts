@@ -3,10 +3,10 @@
  *
  * Understands ustar, GNU long names and base-256 sizes, and PAX `path` and `size`. Only headers are
  * read; a file that ends before its last entry does is refused at once, not when training reaches
- * it.
+ * it. Everything here blocks, and makes no object per entry: a million of them is usual.
  */
 
-import { type FileHandle, open } from "node:fs/promises";
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { FleetError } from "../../proto/errors.ts";
 
 const BLOCK = 512;
@@ -15,142 +15,171 @@ const NEAR_BYTES = 32 * 1024;
 const WIDE_READ_BYTES = 256 * 1024;
 /** A PAX or GNU name record larger than this is a damaged header. */
 const RECORD_BYTES_MAX = 1024 * 1024;
+/** Of a ustar name: prefix, slash and name. */
+const NAME_BYTES_MAX = 155 + 1 + 100;
 
-export interface TarEntry {
-  /** As in the archive, without a leading "./". */
-  readonly name: string;
-  /** Position of the first byte of the contents in the archive. */
-  readonly offset: number;
-  readonly bytes: number;
-}
+const DOT = 0x2e;
+const SLASH = 0x2f;
+const SPACE = 0x20;
+const ZERO = 0x30;
+const SEVEN = 0x37;
 
-interface Header {
-  readonly type: string;
-  readonly name: string;
-  readonly bytes: number;
-}
+/** Values of a header's type. */
+const REGULAR = new Set([0, ZERO]);
+const LONG_NAME = 0x4c;
+const LONG_LINK = 0x4b;
+const PAX = 0x78;
+const PAX_GLOBAL = 0x67;
+
+const USTAR = Buffer.from("ustar\0");
 
 /**
- * Lists the regular files of an uncompressed tar archive, in archive order.
+ * Is called for a regular file.
+ *
+ * @param name in UTF-8, without a leading "./"; valid during the call only
+ * @param offset of the first byte of the contents in the archive
+ */
+type OnFile = (name: Uint8Array, offset: number, bytes: number) => void;
+
+/**
+ * Lists the regular files of an uncompressed tar archive, in archive order. Blocks.
  *
  * @throws {FleetError} DATA_INVALID naming the file and the position of the damage
  */
-export async function indexTar(path: string): Promise<TarEntry[]> {
-  const file = await open(path);
+export function indexTar(path: string, onFile: OnFile): void {
+  const file = openSync(path, "r");
   try {
-    const reader = new HeaderReader(path, file, (await file.stat()).size);
-    return await listEntries(reader);
+    listEntries(new HeaderReader(path, file), onFile);
   } finally {
-    await file.close();
+    closeSync(file);
   }
 }
 
-async function listEntries(reader: HeaderReader): Promise<TarEntry[]> {
-  const entries: TarEntry[] = [];
-  let longName: string | undefined;
-  let pax = new Map<string, string>();
+function listEntries(reader: HeaderReader, onFile: OnFile): void {
+  let longName: Buffer | undefined;
+  let pax: Pax = {};
   let at = 0;
-  for (;;) {
-    const header = await reader.header(at);
-    if (header === undefined) return entries;
-    const bytes = Number(pax.get("size") ?? header.bytes);
+  while (reader.readHeader(at)) {
+    const bytes = pax.bytes ?? reader.bytes;
     const offset = at + BLOCK;
-    reader.checkInside(header.name, offset, bytes);
+    reader.checkInside(offset, bytes);
     at = offset + Math.ceil(bytes / BLOCK) * BLOCK;
 
-    if (header.type === "L") {
-      longName = (await reader.record(offset, bytes)).replace(/\0.*$/s, "");
-    } else if (header.type === "x") {
-      pax = parsePax(await reader.record(offset, bytes));
-    } else if (header.type !== "g" && header.type !== "K") {
-      const name = (pax.get("path") ?? longName ?? header.name).replace(/^(\.\/)+/, "");
-      if (/[0\0]/.test(header.type)) entries.push({ name, offset, bytes });
+    if (reader.type === LONG_NAME) {
+      longName = upToZero(reader.record(offset, bytes));
+    } else if (reader.type === PAX) {
+      pax = parsePax(reader.record(offset, bytes));
+    } else if (reader.type !== PAX_GLOBAL && reader.type !== LONG_LINK) {
+      const name = pax.path ?? longName ?? reader.name;
+      if (REGULAR.has(reader.type)) onFile(withoutDot(name), offset, bytes);
       longName = undefined;
-      pax = new Map();
+      pax = {};
     }
   }
 }
 
+/** What a PAX record says of the entry that follows. */
+interface Pax {
+  readonly path?: Buffer;
+  readonly bytes?: number;
+}
+
 /** Records are "LENGTH KEY=VALUE\n", LENGTH being that of the whole record in bytes. */
-function parsePax(text: string): Map<string, string> {
-  const values = new Map<string, string>();
-  const bytes = Buffer.from(text, "utf8");
+function parsePax(bytes: Buffer): Pax {
+  let pax: Pax = {};
   let at = 0;
   while (at < bytes.length) {
     const space = bytes.indexOf(" ", at);
     const length = Number(bytes.toString("utf8", at, space));
     if (space < 0 || !(length > space - at)) break;
-    const record = bytes.toString("utf8", space + 1, at + length - 1);
-    const equals = record.indexOf("=");
-    values.set(record.slice(0, equals), record.slice(equals + 1));
+    const value = bytes.indexOf("=", space) + 1;
+    const key = bytes.toString("utf8", space + 1, value - 1);
+    const end = at + length - 1;
+    if (key === "path") pax = { ...pax, path: bytes.subarray(value, end) };
+    if (key === "size") pax = { ...pax, bytes: Number(bytes.toString("utf8", value, end)) };
     at += length;
   }
-  return values;
+  return pax;
 }
 
+/** Reads headers, in the order of the archive. */
 class HeaderReader {
+  /** Of the header that was read last. */
+  type = 0;
+  bytes = 0;
+  name: Buffer = Buffer.alloc(0);
+
   readonly #path: string;
-  readonly #file: FileHandle;
+  readonly #file: number;
   readonly #size: number;
-  #window: Buffer = Buffer.alloc(0);
+  readonly #buffer = Buffer.alloc(WIDE_READ_BYTES);
+  readonly #joinedName = Buffer.alloc(NAME_BYTES_MAX);
+  /** Archive bytes [#windowAt, #windowEnd) are in the buffer. */
   #windowAt = 0;
+  #windowEnd = 0;
   #lastAt = 0;
 
-  constructor(path: string, file: FileHandle, size: number) {
+  constructor(path: string, file: number) {
     this.#path = path;
     this.#file = file;
-    this.#size = size;
+    this.#size = fstatSync(file).size;
   }
 
-  /** The header at `at`, or undefined at the end of the archive. */
-  async header(at: number): Promise<Header | undefined> {
-    if (at === this.#size && at > 0) return undefined;
+  /** Reads the header at `at`. @returns false at the end of the archive */
+  readHeader(at: number): boolean {
+    if (at === this.#size && at > 0) return false;
     if (at + BLOCK > this.#size) throw this.#damaged(`is truncated at byte ${this.#size}`);
-    const block = await this.#block(at);
-    if (block.every((byte) => byte === 0)) return undefined;
-    const sum = block.reduce((total, byte, i) => total + (i >= 148 && i < 156 ? 32 : byte), 0);
+    const begin = this.#fetch(at);
+    const block = this.#buffer.subarray(begin, begin + BLOCK);
+    const sum = checksumOf(block);
+    // Blanks in place of the checksum are all there is: an empty block.
+    if (sum === 8 * SPACE && block.every((byte) => byte === 0)) return false;
     if (sum !== parseNumber(block, 148, 8)) {
       const what = block.readUInt16BE(0) === 0x1f8b ? "is compressed; unpack it first" : undefined;
       throw this.#damaged(what ?? `is not a tar archive, or damaged, at byte ${at}`);
     }
-    const isUstar = block.toString("latin1", 257, 263) === "ustar\0";
-    const prefix = isUstar ? parseText(block, 345, 155) : "";
-    const name = parseText(block, 0, 100);
-    return {
-      type: block.toString("latin1", 156, 157),
-      name: prefix === "" ? name : `${prefix}/${name}`,
-      bytes: parseNumber(block, 124, 12),
-    };
+    this.type = block[156]!;
+    this.bytes = parseNumber(block, 124, 12);
+    const name = upToZero(block.subarray(0, 100));
+    const hasPrefix = block[345] !== 0 && block.compare(USTAR, 0, USTAR.length, 257, 263) === 0;
+    this.name = hasPrefix ? this.#join(upToZero(block.subarray(345, 500)), name) : name;
+    return true;
   }
 
   /** Contents of a name record. */
-  async record(offset: number, bytes: number): Promise<string> {
+  record(offset: number, bytes: number): Buffer {
     if (bytes > RECORD_BYTES_MAX) throw this.#damaged(`is damaged at byte ${offset}`);
     const buffer = Buffer.alloc(bytes);
-    await this.#file.read(buffer, 0, bytes, offset);
-    return buffer.toString("utf8");
+    readSync(this.#file, buffer, 0, bytes, offset);
+    return buffer;
   }
 
-  checkInside(name: string, offset: number, bytes: number): void {
+  checkInside(offset: number, bytes: number): void {
     if (!(bytes >= 0)) throw this.#damaged(`is damaged at byte ${offset - BLOCK}`);
     if (offset + bytes <= this.#size) return;
-    throw this.#damaged(
-      `is truncated: ${name} needs ${offset + bytes} bytes, the file has ${this.#size}`,
-    );
+    const needed = `${this.name.toString("utf8")} needs ${offset + bytes} bytes`;
+    throw this.#damaged(`is truncated: ${needed}, the file has ${this.#size}`);
   }
 
-  async #block(at: number): Promise<Buffer> {
-    const end = this.#windowAt + this.#window.length;
-    if (at < this.#windowAt || at + BLOCK > end) {
+  /** @returns where in the buffer the block lies */
+  #fetch(at: number): number {
+    if (at < this.#windowAt || at + BLOCK > this.#windowEnd) {
       const length = at - this.#lastAt < NEAR_BYTES ? WIDE_READ_BYTES : BLOCK;
-      const buffer = Buffer.allocUnsafe(Math.min(length, this.#size - at));
-      const { bytesRead } = await this.#file.read(buffer, 0, buffer.length, at);
-      if (bytesRead < BLOCK) throw this.#damaged(`ends at byte ${at + bytesRead} while it is read`);
-      this.#window = buffer.subarray(0, bytesRead);
+      const wanted = Math.min(length, this.#size - at);
+      const got = readSync(this.#file, this.#buffer, 0, wanted, at);
+      if (got < BLOCK) throw this.#damaged(`ends at byte ${at + got} while it is read`);
       this.#windowAt = at;
+      this.#windowEnd = at + got;
     }
     this.#lastAt = at;
-    return this.#window.subarray(at - this.#windowAt, at - this.#windowAt + BLOCK);
+    return at - this.#windowAt;
+  }
+
+  #join(prefix: Buffer, name: Buffer): Buffer {
+    prefix.copy(this.#joinedName);
+    this.#joinedName[prefix.length] = SLASH;
+    name.copy(this.#joinedName, prefix.length + 1);
+    return this.#joinedName.subarray(0, prefix.length + 1 + name.length);
   }
 
   #damaged(what: string): FleetError {
@@ -158,18 +187,40 @@ class HeaderReader {
   }
 }
 
-function parseText(block: Buffer, begin: number, length: number): string {
-  const end = block.indexOf(0, begin);
-  const limit = begin + length;
-  return block.toString("utf8", begin, end < 0 || end > limit ? limit : end);
+/** Sum of the bytes, with blanks in place of the checksum itself. */
+function checksumOf(block: Uint8Array): number {
+  let sum = 8 * SPACE;
+  for (let i = 0; i < 148; i++) sum += block[i]!;
+  for (let i = 156; i < BLOCK; i++) sum += block[i]!;
+  return sum;
+}
+
+function upToZero(text: Buffer): Buffer {
+  const end = text.indexOf(0);
+  return end < 0 ? text : text.subarray(0, end);
+}
+
+function withoutDot(name: Buffer): Buffer {
+  let begin = 0;
+  while (name[begin] === DOT && name[begin + 1] === SLASH) begin += 2;
+  return name.subarray(begin);
 }
 
 /** Octal digits or, with the top bit set, a big-endian integer (GNU, for 8 GiB and more). */
-function parseNumber(block: Buffer, begin: number, length: number): number {
-  if ((block[begin]! & 0x80) === 0) {
-    return Number.parseInt(parseText(block, begin, length).trim() || "0", 8);
+function parseNumber(block: Uint8Array, begin: number, length: number): number {
+  const end = begin + length;
+  if ((block[begin]! & 0x80) !== 0) {
+    let value = block[begin]! & 0x7f;
+    for (let i = begin + 1; i < end; i++) value = value * 256 + block[i]!;
+    return value;
   }
-  let value = block[begin]! & 0x7f;
-  for (let i = begin + 1; i < begin + length; i++) value = value * 256 + block[i]!;
-  return value;
+  let at = begin;
+  while (at < end && block[at] === SPACE) at++;
+  const first = at;
+  let value = 0;
+  for (; at < end && block[at]! >= ZERO && block[at]! <= SEVEN; at++) {
+    value = value * 8 + block[at]! - ZERO;
+  }
+  const isEmpty = at === end || block[at] === 0 || block[at] === SPACE;
+  return at > first || isEmpty ? value : Number.NaN;
 }
