@@ -22,10 +22,16 @@ export interface StepSplit {
 
 /** A permutation of 0 to count - 1, equal to `torch.randperm` with a CPU generator of that seed. */
 export function randomPermutation(count: number, seed: number): Int32Array {
-  const draw = mersenneTwister(seed);
-  const order = Int32Array.from({ length: count }, (_, i) => i);
-  for (let i = 0; i < count - 1; i++) {
-    const j = i + (draw() % (count - i));
+  const state = seededState(seed);
+  const order = new Int32Array(count);
+  for (let i = 0; i < count; i++) order[i] = i;
+  for (let i = 0, used = STATE_WORDS; i < count - 1; i++, used++) {
+    if (used === STATE_WORDS) {
+      advance(state);
+      used = 0;
+    }
+    // The remainder of two unsigned integers is a machine instruction, that of others is not.
+    const j = i + (tempered(state[used]!) % ((count - i) >>> 0));
     const kept = order[i]!;
     order[i] = order[j]!;
     order[j] = kept;
@@ -51,7 +57,9 @@ export function epochIndices(options: {
 /** One rank's share of a validation pass: no image twice, so shares may differ by one in length. */
 export function shardIndices(count: number, rank: number, worldSize: number): Int32Array {
   const length = Math.max(0, Math.ceil((count - rank) / worldSize));
-  return Int32Array.from({ length }, (_, i) => rank + i * worldSize);
+  const indices = new Int32Array(length);
+  for (let i = 0; i < length; i++) indices[i] = rank + i * worldSize;
+  return indices;
 }
 
 /** Steps of one epoch; the same for every rank. */
@@ -67,33 +75,30 @@ export function batchSizeAt(split: StepSplit, stepInEpoch: number): number {
 }
 
 /** MT19937 (Matsumoto and Nishimura, 1998) as PyTorch seeds it: the low 32 bits. */
-function mersenneTwister(seed: number): () => number {
+function seededState(seed: number): Int32Array {
   const state = new Int32Array(STATE_WORDS);
   state[0] = seed % 2 ** 32;
   for (let i = 1; i < STATE_WORDS; i++) {
     const previous = state[i - 1]!;
     state[i] = Math.imul(1812433253, previous ^ (previous >>> 30)) + i;
   }
-  let used = STATE_WORDS;
-
-  return () => {
-    if (used === STATE_WORDS) {
-      advance(state);
-      used = 0;
-    }
-    let y = state[used]!;
-    used++;
-    y ^= y >>> 11;
-    y ^= (y << 7) & 0x9d2c5680;
-    y ^= (y << 15) & 0xefc60000;
-    return (y ^ (y >>> 18)) >>> 0;
-  };
+  return state;
 }
 
+/** The next {@link STATE_WORDS} words. */
 function advance(state: Int32Array): void {
   for (let i = 0; i < STATE_WORDS; i++) {
-    const y = (state[i]! & 0x80000000) | (state[(i + 1) % STATE_WORDS]! & 0x7fffffff);
-    const twist = y & 1 ? 0x9908b0df : 0;
-    state[i] = state[(i + SHIFT_WORDS) % STATE_WORDS]! ^ (y >>> 1) ^ twist;
+    const next = i + 1 < STATE_WORDS ? i + 1 : 0;
+    const far = i < STATE_WORDS - SHIFT_WORDS ? i + SHIFT_WORDS : i + SHIFT_WORDS - STATE_WORDS;
+    const y = (state[i]! & 0x80000000) | (state[next]! & 0x7fffffff);
+    state[i] = state[far]! ^ (y >>> 1) ^ (y & 1 ? 0x9908b0df : 0);
   }
+}
+
+/** A word of the state as the generator gives it out, unsigned. */
+function tempered(word: number): number {
+  let y = word ^ (word >>> 11);
+  y ^= (y << 7) & 0x9d2c5680;
+  y ^= (y << 15) & 0xefc60000;
+  return (y ^ (y >>> 18)) >>> 0;
 }

@@ -62,7 +62,7 @@ export function tarOf(members: readonly TarMember[]): Buffer {
   return Buffer.concat([...parts, Buffer.alloc(1024)]);
 }
 
-function tarHeader(name: string, bytes: number, type: string): Buffer {
+export function tarHeader(name: string, bytes: number, type: string): Buffer {
   const header = Buffer.alloc(512);
   header.write(name.slice(-100), 0, 100, "utf8");
   header.write("0000644", 100);
@@ -71,7 +71,8 @@ function tarHeader(name: string, bytes: number, type: string): Buffer {
   header.write(" ".repeat(8), 148);
   header.write(type, 156);
   header.write("ustar\x0000", 257);
-  const sum = header.reduce((total, byte) => total + byte, 0);
+  let sum = 0;
+  for (const byte of header) sum += byte;
   header.write(`${sum.toString(8).padStart(6, "0")}\0`, 148);
   return header;
 }
