@@ -1,10 +1,8 @@
 /** What `watch` shows of an experiment: a line for a log, or a bar for a terminal. Pure. */
 
 import { formatCount, formatDuration, formatFigure } from "../../proto/cli/format.ts";
+import { progressBar } from "../../proto/cli/progress-bar.ts";
 import type { ExperimentView, ProgressView } from "./experiment-view.ts";
-
-const BAR_WIDTH_MAX = 30;
-const BAR_WIDTH_MIN = 10;
 
 /** State, stage and reason, for a change of state. */
 export function formatState(view: ExperimentView): string {
@@ -21,19 +19,13 @@ export function formatProgress(view: ExperimentView, progress: ProgressView): st
  * One report of progress as a bar that fits into `columns`; figures that do not fit are left out.
  */
 export function formatBar(view: ExperimentView, progress: ProgressView, columns: number): string {
-  const share = progress.stepsTotal > 0 ? Math.min(1, progress.step / progress.stepsTotal) : 0;
-  const percent = `${String(Math.floor(share * 100)).padStart(3)}%`;
-  const head = `${progress.stage} `;
-  const shown = figures(progress);
-  const tail = (): string => [percent, ...shown].join("  ");
-  const room = (): number => columns - head.length - tail().length - 4;
-  while (shown.length > 0 && room() < BAR_WIDTH_MIN) shown.pop();
-
-  const width = Math.max(BAR_WIDTH_MIN, Math.min(BAR_WIDTH_MAX, room()));
-  const filled = Math.round(share * width);
-  const bar = "#".repeat(filled) + "-".repeat(width - filled);
-  const state = view.state === "running" ? "" : `  ${view.state}`;
-  return `${head}[${bar}] ${tail()}${state}`.slice(0, Math.max(columns - 1, BAR_WIDTH_MIN));
+  return progressBar({
+    head: progress.stage,
+    share: progress.stepsTotal > 0 ? Math.min(1, progress.step / progress.stepsTotal) : 0,
+    figures: figures(progress),
+    columns,
+    end: view.state === "running" ? "" : `  ${view.state}`,
+  });
 }
 
 /** The most important figures first. */

@@ -49,8 +49,6 @@ export interface Dataset {
 export interface OpenDatasetOptions {
   /** Where the index is kept when it cannot be written beside the data. */
   readonly indexFolder?: string;
-  /** Images from which on an index is kept for the next start. */
-  readonly keptFrom?: number;
   /** Ends the work; the promise rejects at once, with its reason. */
   readonly signal?: AbortSignal;
   /** Is called several times a second while files are listed, from some time on. */
@@ -71,7 +69,7 @@ export async function openDataset(
   options: OpenDatasetOptions = {},
 ): Promise<Dataset> {
   const { path: where, annotations, limit } = data[split];
-  const { indexFolder, keptFrom = KEPT_FROM, signal, onProgress = () => {}, onNotKept } = options;
+  const { indexFolder, signal, onProgress = () => {}, onNotKept } = options;
   const location = path.resolve(data.root, where);
   const folders = [path.dirname(location), ...(indexFolder === undefined ? [] : [indexFolder])];
   const { dataset, notKept } = await runIndexThread(
@@ -81,7 +79,7 @@ export async function openDataset(
       annotations: annotations === undefined ? undefined : path.resolve(data.root, annotations),
       limit,
       folders,
-      keptFrom,
+      keptFrom: KEPT_FROM,
     },
     { signal, onProgress },
   );

@@ -102,7 +102,7 @@ export function indexBytes(header: Uint32Array): number | undefined {
   return isOurs && header[VERSION_AT] === VERSION ? totalBytes(header) : undefined;
 }
 
-/** Undefined when the block is damaged. Its header has been looked at: it is as long as that says. */
+/** Undefined when the block is damaged. It must be as long as its header says. */
 export function viewIndex(
   memory: SharedArrayBuffer,
 ): { readonly columns: IndexColumns; readonly notes: IndexNotes } | undefined {

@@ -40,7 +40,7 @@ export function listTars(
   let before = 0;
   for (const [number, file] of tars.entries()) {
     indexTar(file, (name, at, length) => {
-      watch(names.count, (before + at) / total);
+      watch(names.count, Math.min(1, (before + at) / total));
       if (imagesOnly && !isImageName(name, 0, name.length)) return;
       const last = names.count;
       names.add(name);

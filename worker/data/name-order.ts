@@ -105,7 +105,7 @@ function insertEach(
 function compareBytes(bytes: Uint8Array, a: number, endA: number, b: number, endB: number): number {
   const lengthA = endA - a;
   const lengthB = endB - b;
-  const length = lengthA < lengthB ? lengthA : lengthB;
+  const length = Math.min(lengthA, lengthB);
   for (let i = 0; i < length; i++) {
     const x = bytes[a + i]!;
     const y = bytes[b + i]!;

@@ -14,12 +14,15 @@ import { bridgeGroup, type GroupBridge } from "../collective/bridge.ts";
 import { joinGroup, type PeerGroup } from "../collective/peer-group.ts";
 import type { PeerServer } from "../collective/peer-server.ts";
 import { checkClasses, type Dataset, openDataset } from "../data/dataset.ts";
+import type { SplitName } from "../data/invalid-data.ts";
 import { type Loaders, startLoaders } from "../data/loaders.ts";
 import { checkpointStore } from "../train/stage-context.ts";
 import { CONTROL_WORDS, type StageJob } from "../train/stage-job.ts";
 import { joinCount, splitCount } from "../train/sync-state.ts";
 import type { EngineHost, StageEvent, StageOutcome } from "./engine-host.ts";
 import { trainPlan, validationPlan } from "./load-plans.ts";
+import { logIndexing } from "./log-indexing.ts";
+import { waitTogether } from "./wait-together.ts";
 
 export interface StageRunnerOptions {
   readonly engine: EngineHost;
@@ -36,6 +39,14 @@ export interface StageListener {
   readonly onGroup: (group: PeerGroup) => void;
   readonly onEvent: (event: StageEvent) => void;
   readonly onSkipped: (info: { readonly path: string; readonly reason: string }) => void;
+}
+
+/** Below the work folder: indexes of data that lies where nothing can be written. */
+const INDEX_FOLDER = ".data-index";
+
+interface StageData {
+  readonly train: Dataset;
+  readonly validation: Dataset | undefined;
 }
 
 /** Where a stage starts, the same on all ranks. */
@@ -124,10 +135,7 @@ export class StageRunner {
     });
     this.#group = group;
     listener.onGroup(group);
-    const { data, linear } = this.recipe;
-    const train = await openDataset(data, "train");
-    const validation = this.stage === "linear" ? await openDataset(data, "val") : undefined;
-    if (validation) checkClasses(train, validation, linear.classes);
+    const { train, validation } = await waitTogether(group, this.#openData());
     const start = await this.#agreeOnStart(group, train.count, validation?.count ?? 0);
     this.#throwIfAborted();
     const shared = async (dataset: Dataset, plan: ReturnType<typeof trainPlan>) => {
@@ -160,6 +168,21 @@ export class StageRunner {
     };
     this.#throwIfAborted();
     return engine.run(this.#job, listener.onEvent);
+  }
+
+  /** @throws {FleetError} DATA_INVALID; whatever the stage was ended early with */
+  async #openData(): Promise<StageData> {
+    const { data, linear } = this.recipe;
+    const open = (split: SplitName): Promise<Dataset> =>
+      openDataset(data, split, {
+        indexFolder: path.join(path.resolve(this.#options.workDir), INDEX_FOLDER),
+        signal: this.#abort.signal,
+        ...logIndexing(this.#log, split),
+      });
+    const train = await open("train");
+    const validation = this.stage === "linear" ? await open("val") : undefined;
+    if (validation) checkClasses(train, validation, linear.classes);
+    return { train, validation };
   }
 
   /**

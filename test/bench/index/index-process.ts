@@ -21,7 +21,7 @@ async function measure({ folder, reads }: IndexTask): Promise<Opened> {
   delay.enable();
   const start = performance.now();
   const recipe = dataRecipe(folder, { path: ARCHIVES });
-  const dataset = await openDataset(recipe, "train", { keptFrom: 1 });
+  const dataset = await openDataset(recipe, "train");
   const open_s = (performance.now() - start) / 1000;
   // One more turn, so that a stall at the very end counts.
   await new Promise((resolve) => setTimeout(resolve, 5));

@@ -1,7 +1,6 @@
 /** `npm run bench:index -- [--images N] ...`: how long it takes to open a data set of tar files. */
 
-import { mkdtempSync, rmSync, statfsSync } from "node:fs";
-import { readdirSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync, statfsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -62,11 +61,12 @@ async function bench(options: Options, signal: AbortSignal): Promise<void> {
   }
 }
 
-/** @throws {FleetError} USAGE */
+/** @throws {FleetError} USAGE, NOT_FOUND */
 function checkSpec({ images, bytes, classes, shards }: IndexSpec, folder: string): void {
   if (classes > images || shards > images) {
     throw new FleetError("USAGE", `${images} images are fewer than the classes or the shards`);
   }
+  if (!existsSync(folder)) throw new FleetError("NOT_FOUND", `there is no folder ${folder}`);
   const needed = images * (512 + Math.ceil(bytes / 512) * 512 + 100);
   const { bavail, bsize } = statfsSync(folder);
   if (needed <= bavail * bsize) return;

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { symlinkSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { readdirSync, readFileSync, symlinkSync, utimesSync } from "node:fs";
 import path from "node:path";
 import type { DataRecipe } from "../../../proto/recipe.ts";
 import {
@@ -8,6 +9,7 @@ import {
   imageName,
   openDataset,
 } from "../../../worker/data/dataset.ts";
+import { decodeImage } from "../../../worker/data/decode.ts";
 import { EntryReader } from "../../../worker/data/entry-reader.ts";
 import {
   dataRecipe,
@@ -113,6 +115,15 @@ describe("data set", () => {
       assert.deepEqual(dataset.classes, ["ant"]);
     });
 
+    it("refuses a number that no class has", async () => {
+      folder.write("train/x", "");
+      folder.write("list.txt", "x/1.jpg 0\nx/2.jpg 99999999999\n");
+      await refuses(
+        { path: "train", annotations: "list.txt" },
+        /annotation list: "x\/2.jpg 99999999999" has a label of 1000000 or more/,
+      );
+    });
+
     it("refuses an empty list", async () => {
       picture("train/ant/1.jpg");
       folder.write("list.txt", "\n");
@@ -181,6 +192,62 @@ describe("data set", () => {
       folder.write("train.tar", "x".repeat(2048));
       await refuses({ path: "train.tar" }, /is not a tar archive, or damaged, at byte 0/);
     });
+  });
+
+  it("keeps the index of a large one, also when several workers make it at once", async function () {
+    this.timeout(20_000);
+    const contents = Buffer.alloc(0);
+    const write = (extension: string): void => {
+      const members = Array.from({ length: 10_000 }, (_, i) => ({
+        name: `${i % 10}/${i}.${extension}`,
+        contents,
+      }));
+      folder.write("train.tar", tarOf(members));
+      utimesSync(path.join(folder.path, "train.tar"), 1e9, 1e9);
+    };
+    write("jpg");
+    const opened = await Promise.all([1, 2, 3].map(() => open({ path: "train.tar" })));
+    // As long as before and of the same time: only the archive itself can tell.
+    write("png");
+    for (const dataset of [...opened, await open({ path: "train.tar" })]) {
+      assert.equal(dataset.count, 10_000);
+      assert.equal(imageName(dataset, 9_999), path.join(folder.path, "train.tar:9/9999.jpg"));
+    }
+    assert.deepEqual(readdirSync(folder.path).length, 2);
+  });
+
+  it("gives images of every kind to the decoder, from folders and tar files", async () => {
+    const fixtures = "test/fixtures/data/decode";
+    const expected = JSON.parse(readFileSync(`${fixtures}/expected.json`, "utf8"));
+    const kinds = ["cmyk.jpg", "exif6.jpg", "gray.jpg", "prog.jpg", "pal.png", "lossy.webp"];
+    const members = kinds.map((name) => ({
+      name: `train/${name.replace(/.*\./, "")}/${name}`,
+      contents: readFileSync(`${fixtures}/${name}`),
+    }));
+    for (const { name, contents } of members) folder.write(name, contents);
+    folder.write("train.tar", tarOf(members));
+    for (const dataset of [await open({ path: "train" }), await open({ path: "train.tar" })]) {
+      assert.deepEqual(dataset.classes, ["jpg", "png", "webp"]);
+      const reader = new EntryReader(dataset);
+      for (const [i, name] of names(dataset).entries()) {
+        const { width, height, data } = await decodeImage(reader.read(i));
+        const sha256 = createHash("sha256").update(data).digest("hex");
+        assert.deepEqual({ width, height, sha256 }, expected[path.basename(name)], name);
+      }
+      reader.close();
+      assert.equal(dataset.count, kinds.length);
+    }
+  });
+
+  it("is not waited for when nobody wants it any more", async () => {
+    picture("train/ant/1.jpg");
+    const recipe = dataRecipe(folder.path, { path: "train" });
+    const reason = new Error("the experiment was cancelled");
+    const abort = new AbortController();
+    const opening = openDataset(recipe, "train", { signal: abort.signal });
+    abort.abort(reason);
+    await assert.rejects(opening, reason);
+    await assert.rejects(openDataset(recipe, "train", { signal: abort.signal }), reason);
   });
 
   it("is refused when there is nothing to read", async () => {
