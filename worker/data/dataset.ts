@@ -7,11 +7,11 @@
 
 import path from "node:path";
 import type { DataRecipe } from "../../proto/recipe.ts";
-import type { Labelling } from "./image-list.ts";
-import type { IndexProgress } from "./index-watch.ts";
+import type { Labelling } from "./index/image-list.ts";
+import type { IndexProgress } from "./index/index-watch.ts";
+import { nameText } from "./index/name-list.ts";
+import { runIndexThread } from "./index/run-index-thread.ts";
 import { invalidData, type SplitName } from "./invalid-data.ts";
-import { nameText } from "./name-list.ts";
-import { runIndexThread } from "./run-index-thread.ts";
 
 /** Smaller data sets are indexed sooner than anybody notices: no files are left beside them. */
 const KEPT_FROM = 10_000;

@@ -10,6 +10,8 @@ import { laterMedian, round } from "../step/measurement.ts";
 import { ARCHIVES, type IndexTask, type Opened } from "./spec.ts";
 
 const PERMUTATIONS = 5;
+/** Until the index thread has ended and given its memory back. */
+const SETTLE_MS = 500;
 const MB = 1024 * 1024;
 
 const task = JSON.parse(process.argv[2] ?? "") as IndexTask;
@@ -27,6 +29,7 @@ async function measure({ folder, reads }: IndexTask): Promise<Opened> {
   await new Promise((resolve) => setTimeout(resolve, 5));
   delay.disable();
   const peak = 1024 * (readProcess(process.pid)?.peakRssKb ?? Number.NaN);
+  await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
   globalThis.gc?.();
   const held = process.memoryUsage.rss();
   return {

@@ -21,7 +21,9 @@ import {
 
 type Split = DataRecipe["train"];
 
-describe("data set", () => {
+describe("data set", function () {
+  // Each opening starts a thread.
+  this.timeout(20_000);
   let folder: SampleFolder;
   beforeEach(() => {
     folder = sampleFolder();
@@ -194,8 +196,7 @@ describe("data set", () => {
     });
   });
 
-  it("keeps the index of a large one, also when several workers make it at once", async function () {
-    this.timeout(20_000);
+  it("keeps the index of a large one, also when several make it at once", async () => {
     const contents = Buffer.alloc(0);
     const write = (extension: string): void => {
       const members = Array.from({ length: 10_000 }, (_, i) => ({

@@ -23,6 +23,12 @@ const TORCH = [
   { count: 100, seed: 4294967296, head: [44, 19, 93, 90, 71, 69, 37, 95, 53, 91, 81, 42] },
   // More draws than the generator's state holds.
   { count: 1000, seed: 7, head: [615, 284, 599, 580, 347, 92, 383, 891, 452, 41, 998, 773] },
+  // As many as ImageNet has.
+  {
+    count: 1_300_000,
+    seed: 11,
+    head: [752441, 875905, 445650, 158618, 514557, 423457, 81877, 376447],
+  },
 ] as const;
 
 describe("random permutation", () => {

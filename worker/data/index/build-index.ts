@@ -2,7 +2,8 @@
 
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import { FleetError } from "../../proto/errors.ts";
+import { FleetError } from "../../../proto/errors.ts";
+import { invalidData, reasonOf, type SplitName } from "../invalid-data.ts";
 import { commonFolder, type ImageList, listByFolder, parseAnnotations } from "./image-list.ts";
 import { IMAGE_EXTENSIONS } from "./image-name.ts";
 import {
@@ -14,7 +15,6 @@ import {
 } from "./index-layout.ts";
 import { sourceOf } from "./index-sources.ts";
 import type { Watch } from "./index-watch.ts";
-import { invalidData, reasonOf, type SplitName } from "./invalid-data.ts";
 import { listFolder } from "./list-folder.ts";
 import { listTars, type TarListing } from "./list-tars.ts";
 import { nameBegin } from "./name-list.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type IndexProgress, openWatch } from "../../../worker/data/index-watch.ts";
+import { type IndexProgress, openWatch } from "../../../../worker/data/index/index-watch.ts";
 
 describe("index watch", () => {
   const word = (): Int32Array<SharedArrayBuffer> => new Int32Array(new SharedArrayBuffer(4));

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { isImageName } from "../../../worker/data/image-name.ts";
+import { isImageName } from "../../../../worker/data/index/image-name.ts";
 
 describe("image name", () => {
   const check = (name: string): boolean => {

@@ -7,7 +7,7 @@
  */
 
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
-import { FleetError } from "../../proto/errors.ts";
+import { FleetError } from "../../../proto/errors.ts";
 
 const BLOCK = 512;
 /** Headers this close together are read many at a time; else one by one, leaving the data out. */

@@ -5,16 +5,17 @@
 
 import { statSync } from "node:fs";
 import path from "node:path";
-import { FleetError } from "../../proto/errors.ts";
+import { FleetError } from "../../../proto/errors.ts";
+import type { Dataset, Storage } from "../dataset.ts";
+import { invalidData, reasonOf, type SplitName } from "../invalid-data.ts";
 import { type BuildOptions, type BuiltIndex, buildIndex } from "./build-index.ts";
-import type { Dataset, Storage } from "./dataset.ts";
 import { spreadEvenly } from "./image-list.ts";
 import { loadIndex, saveIndex } from "./index-file.ts";
 import type { IndexColumns, TarPlaces } from "./index-layout.ts";
 import { areSettled, areUnchanged } from "./index-sources.ts";
 import type { Watch } from "./index-watch.ts";
-import { invalidData, reasonOf, type SplitName } from "./invalid-data.ts";
 import { expandPattern } from "./list-tars.ts";
+import { nameBegin, nameText } from "./name-list.ts";
 
 /** Structured-cloneable. */
 export interface IndexRequest {
@@ -93,8 +94,7 @@ function datasetOf(request: IndexRequest, { columns, notes }: BuiltIndex): Datas
   const dataset = { split, location, count, labelling, labels, nameBytes, nameEnd, storage };
   const missing = places?.tar.indexOf(-1) ?? -1;
   if (missing >= 0) {
-    const begin = missing === 0 ? 0 : nameEnd[missing - 1]!;
-    const name = Buffer.from(nameBytes.subarray(begin, nameEnd[missing])).toString("utf8");
+    const name = nameText({ bytes: nameBytes, end: nameEnd }, missing);
     throw invalidData(split, `${location} lacks ${name}, which is annotated`);
   }
   return { ...dataset, classes: names };
@@ -109,20 +109,21 @@ function select(columns: IndexColumns, limit: number | undefined): Omit<IndexCol
   if (limit === undefined || limit >= columns.count) return columns;
   const kept = spreadEvenly(columns.count, limit);
   const { nameBytes, nameEnd, places } = columns;
+  const names = { bytes: nameBytes, end: nameEnd };
   const ends = new Uint32Array(new SharedArrayBuffer(4 * kept.length));
   let bytes = 0;
-  for (const [i, image] of kept.entries()) {
-    bytes += nameEnd[image]! - (image === 0 ? 0 : nameEnd[image - 1]!);
+  for (let i = 0; i < kept.length; i++) {
+    bytes += nameEnd[kept[i]!]! - nameBegin(names, kept[i]!);
     ends[i] = bytes;
   }
-  const names = new Uint8Array(new SharedArrayBuffer(bytes));
-  for (const [i, image] of kept.entries()) {
-    const name = nameBytes.subarray(image === 0 ? 0 : nameEnd[image - 1]!, nameEnd[image]);
-    names.set(name, ends[i]! - name.length);
+  const keptBytes = new Uint8Array(new SharedArrayBuffer(bytes));
+  for (let i = 0; i < kept.length; i++) {
+    const name = nameBytes.subarray(nameBegin(names, kept[i]!), nameEnd[kept[i]!]);
+    keptBytes.set(name, ends[i]! - name.length);
   }
   const labels = pick(columns.labels, kept, new Int32Array(new SharedArrayBuffer(4 * kept.length)));
   const selected = places && selectPlaces(places, kept);
-  return { count: kept.length, labels, nameBytes: names, nameEnd: ends, places: selected };
+  return { count: kept.length, labels, nameBytes: keptBytes, nameEnd: ends, places: selected };
 }
 
 function selectPlaces({ tar, offset, bytes }: TarPlaces, kept: Uint32Array): TarPlaces {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { NameList } from "../../../worker/data/name-list.ts";
-import { nameOrder, numbersUpTo, sortNumbers } from "../../../worker/data/name-order.ts";
+import { NameList } from "../../../../worker/data/index/name-list.ts";
+import { nameOrder, numbersUpTo, sortNumbers } from "../../../../worker/data/index/name-order.ts";
 
 /** Characters whose order in UTF-8 and in UTF-16 differs are among them. */
 const CHARACTERS = [

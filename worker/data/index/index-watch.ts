@@ -4,7 +4,7 @@
  */
 
 import { performance } from "node:perf_hooks";
-import { FleetError } from "../../proto/errors.ts";
+import { FleetError } from "../../../proto/errors.ts";
 
 /** Progress is told this often. */
 const TELL_MS = 200;

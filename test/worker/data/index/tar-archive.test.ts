@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import path from "node:path";
-import { indexTar } from "../../../worker/data/tar-archive.ts";
-import { type SampleFolder, sampleFolder, type TarMember, tarOf } from "./sample-data.ts";
+import { indexTar } from "../../../../worker/data/index/tar-archive.ts";
+import { type SampleFolder, sampleFolder, type TarMember, tarOf } from "../sample-data.ts";
 
 interface TarEntry {
   readonly name: string;

@@ -19,7 +19,7 @@
 
 import { crc32 } from "node:zlib";
 import { z } from "zod";
-import { FleetError } from "../../proto/errors.ts";
+import { FleetError } from "../../../proto/errors.ts";
 
 const MAGIC = [0x656c6946, 0x78646e49] as const;
 const VERSION = 1;

@@ -6,7 +6,7 @@ import {
   indexBytes,
   sealIndex,
   viewIndex,
-} from "../../../worker/data/index-layout.ts";
+} from "../../../../worker/data/index/index-layout.ts";
 
 const NOTES = {
   labelling: "folders",

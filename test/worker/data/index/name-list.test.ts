@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { NameList, nameBegin, nameText } from "../../../worker/data/name-list.ts";
-import { NameLookup } from "../../../worker/data/name-lookup.ts";
+import { NameList, nameBegin, nameText } from "../../../../worker/data/index/name-list.ts";
+import { NameLookup } from "../../../../worker/data/index/name-lookup.ts";
 
 describe("name list", () => {
   const listOf = (names: readonly string[]): NameList => {

@@ -2,11 +2,11 @@
 
 import { readdirSync } from "node:fs";
 import path from "node:path";
+import { invalidData, type SplitName } from "../invalid-data.ts";
 import { isImageName } from "./image-name.ts";
 import type { Source } from "./index-layout.ts";
 import { sourceOf } from "./index-sources.ts";
 import type { Watch } from "./index-watch.ts";
-import { invalidData, type SplitName } from "./invalid-data.ts";
 import { NameList, withRoom } from "./name-list.ts";
 import { indexTar } from "./tar-archive.ts";
 

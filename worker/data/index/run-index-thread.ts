@@ -2,7 +2,7 @@
 
 import path from "node:path";
 import { Worker } from "node:worker_threads";
-import { FleetError } from "../../proto/errors.ts";
+import { FleetError } from "../../../proto/errors.ts";
 import type { IndexedDataset, IndexRequest } from "./index-dataset.ts";
 import type { IndexMessage, IndexThreadData } from "./index-thread.ts";
 import type { IndexProgress } from "./index-watch.ts";

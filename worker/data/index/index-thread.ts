@@ -1,7 +1,7 @@
 /** Entry point of an index thread. Says "progress" as needed, then "done" or "failed". */
 
 import { parentPort, workerData } from "node:worker_threads";
-import { FleetError, type PlainError } from "../../proto/errors.ts";
+import { FleetError, type PlainError } from "../../../proto/errors.ts";
 import { type IndexedDataset, type IndexRequest, indexDataset } from "./index-dataset.ts";
 import { type IndexProgress, openWatch } from "./index-watch.ts";
 

@@ -6,7 +6,7 @@
  * in. There may be millions of them, so nothing here makes an object for each.
  */
 
-import { FleetError } from "../../proto/errors.ts";
+import { FleetError } from "../../../proto/errors.ts";
 import { isImageName } from "./image-name.ts";
 import { NameList, type Names, nameBegin, withRoom } from "./name-list.ts";
 import { nameOrder, numbersUpTo, sortNumbers } from "./name-order.ts";

@@ -9,9 +9,9 @@ import {
   writeFileSync,
 } from "node:fs";
 import path from "node:path";
-import { indexDataset } from "../../../worker/data/index-dataset.ts";
-import { nameText } from "../../../worker/data/name-list.ts";
-import { type SampleFolder, sampleFolder, samplePicture, tarOf } from "./sample-data.ts";
+import { indexDataset } from "../../../../worker/data/index/index-dataset.ts";
+import { nameText } from "../../../../worker/data/index/name-list.ts";
+import { type SampleFolder, sampleFolder, samplePicture, tarOf } from "../sample-data.ts";
 
 interface Request {
   readonly path: string;
