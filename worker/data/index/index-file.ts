@@ -20,6 +20,7 @@ import {
   writeSync,
 } from "node:fs";
 import path from "node:path";
+import { reasonOf } from "../invalid-data.ts";
 import {
   HEADER_BYTES,
   type IndexColumns,
@@ -64,7 +65,7 @@ export function saveIndex(place: IndexPlace, { memory }: IndexColumns): string |
       replaceFile(indexFile(place, folder), new Uint8Array(memory));
       return undefined;
     } catch (thrown) {
-      reasons.push(thrown instanceof Error ? thrown.message : String(thrown));
+      reasons.push(reasonOf(thrown));
     }
   }
   return reasons.join("; ");
