@@ -4,7 +4,8 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import path from "node:path";
 import { FleetError } from "../../proto/errors.ts";
 import type { RgbImage } from "../data/augment/rgb-image.ts";
-import { decodeImage, isImageName } from "../data/decode.ts";
+import { decodeImage } from "../data/decode.ts";
+import { isImageName } from "../data/index/image-name.ts";
 
 /** The path of an image file, the bytes of one (a Buffer), or 8-bit RGB pixels. */
 export type ImageInput = string | Uint8Array | RgbImage;

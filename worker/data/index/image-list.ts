@@ -7,7 +7,7 @@
  */
 
 import { FleetError } from "../../../proto/errors.ts";
-import { isImageName } from "./image-name.ts";
+import { isImageNameAt } from "./image-name.ts";
 import { NameList, type Names, nameBegin, withRoom } from "./name-list.ts";
 import { nameOrder, numbersUpTo, sortNumbers } from "./name-order.ts";
 
@@ -111,7 +111,7 @@ export function commonFolder(names: NameList): Uint8Array {
   let common = 0;
   for (let i = 0; i < names.count; i++) {
     const begin = nameBegin(names, i);
-    if (!isImageName(bytes, begin, end[i]!)) continue;
+    if (!isImageNameAt(bytes, begin, end[i]!)) continue;
     if (reference === undefined) {
       reference = begin;
       common = foldersOf(bytes, begin, end[i]!);

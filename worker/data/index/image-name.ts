@@ -11,11 +11,14 @@ const SLASH = 0x2f;
 /** Makes an ASCII letter a small one. */
 const SMALL = 0x20;
 
-/**
- * True if the name ends like an image's; hidden files, and those in hidden folders, are none. The
- * name is `bytes[begin, end)`, with forward slashes.
- */
-export function isImageName(bytes: Uint8Array, begin: number, end: number): boolean {
+/** True if the name ends like an image's; hidden files, and those in hidden folders, are none. */
+export function isImageName(name: string): boolean {
+  const bytes = Buffer.from(name);
+  return isImageNameAt(bytes, 0, bytes.length);
+}
+
+/** The same for the name that is `bytes[begin, end)`, UTF-8 with forward slashes. */
+export function isImageNameAt(bytes: Uint8Array, begin: number, end: number): boolean {
   for (let at = begin; at < end; at++) {
     if (bytes[at] === DOT && (at === begin || bytes[at - 1] === SLASH)) return false;
   }

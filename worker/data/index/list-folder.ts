@@ -2,7 +2,7 @@
 
 import { opendirSync, statSync } from "node:fs";
 import path from "node:path";
-import { isImageName } from "./image-name.ts";
+import { isImageNameAt } from "./image-name.ts";
 import type { Source } from "./index-layout.ts";
 import { sourceOf } from "./index-sources.ts";
 import type { Watch } from "./index-watch.ts";
@@ -65,5 +65,5 @@ function isFolderBehind(link: string): boolean {
 function addImage(names: NameList, name: string): void {
   names.addText(name);
   const last = names.count - 1;
-  if (!isImageName(names.bytes, nameBegin(names, last), names.end[last]!)) names.removeLast();
+  if (!isImageNameAt(names.bytes, nameBegin(names, last), names.end[last]!)) names.removeLast();
 }

@@ -3,7 +3,7 @@
 import { readdirSync } from "node:fs";
 import path from "node:path";
 import { invalidData, type SplitName } from "../invalid-data.ts";
-import { isImageName } from "./image-name.ts";
+import { isImageNameAt } from "./image-name.ts";
 import type { Source } from "./index-layout.ts";
 import { sourceOf } from "./index-sources.ts";
 import type { Watch } from "./index-watch.ts";
@@ -41,7 +41,7 @@ export function listTars(
   for (const [number, file] of tars.entries()) {
     indexTar(file, (name, at, length) => {
       watch(names.count, Math.min(1, (before + at) / total));
-      if (imagesOnly && !isImageName(name, 0, name.length)) return;
+      if (imagesOnly && !isImageNameAt(name, 0, name.length)) return;
       const last = names.count;
       names.add(name);
       tar = withRoom(tar, names.count);

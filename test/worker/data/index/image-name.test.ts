@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
-import { isImageName } from "../../../../worker/data/index/image-name.ts";
+import { isImageName, isImageNameAt } from "../../../../worker/data/index/image-name.ts";
 
 describe("image name", () => {
   const check = (name: string): boolean => {
     const bytes = Buffer.from(`<${name}>`);
-    return isImageName(bytes, 1, bytes.length - 1);
+    assert.equal(isImageName(name), isImageNameAt(bytes, 1, bytes.length - 1));
+    return isImageName(name);
   };
 
   it("ends like an image's, in large or small letters", () => {
