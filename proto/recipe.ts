@@ -19,6 +19,8 @@ const range = z.tuple([positive, positive]).refine(([low, high]) => low <= high,
   error: "must be [low, high] with low <= high",
 });
 
+const blurRange = range.refine(([, high]) => high <= 60, { error: "must be at most 60 pixels" });
+
 export const modelSchema = z.strictObject({
   depth: z.literal([18, 34, 50, 101]),
   width: positive
@@ -60,6 +62,12 @@ const dataSchema = z.strictObject({
   imageSize: count.default(224),
   mean: rgb.default([123.675, 116.28, 103.53]).describe("RGB, on the 0..255 scale."),
   std: rgb.default([58.395, 57.12, 57.375]),
+  scaledDecoding: z
+    .boolean()
+    .default(true)
+    .describe(
+      "Decode a JPEG at 1/2, 1/4 or 1/8 of its size while crops stay 4 times as large as views.",
+    ),
   skipLimit: z
     .int()
     .nonnegative()
@@ -128,7 +136,7 @@ const augmentationSchema = z.strictObject({
     .prefault({}),
   grayscale: fraction.default(0.2),
   blur: z
-    .strictObject({ probability: fraction.default(0.5), sigma: range.default([0.1, 2]) })
+    .strictObject({ probability: fraction.default(0.5), sigma: blurRange.default([0.1, 2]) })
     .prefault({}),
 });
 

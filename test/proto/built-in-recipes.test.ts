@@ -28,6 +28,7 @@ const IMAGENET_COMMON = {
     val: { path: "val", annotations: "meta/val.txt" },
     imageSize: 224,
     ...IMAGENET_NORM,
+    scaledDecoding: true,
     skipLimit: 100,
   },
   linear: {

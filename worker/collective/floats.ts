@@ -7,7 +7,6 @@
  */
 
 import { readFileSync } from "node:fs";
-import { WebAssembly } from "./web-assembly.ts";
 
 export type Wire = "f32" | "bf16";
 
@@ -15,7 +14,7 @@ export const WIRE_BYTES = { f32: 4, bf16: 2 } as const satisfies Record<Wire, nu
 
 /** The exports of floats.wat: each works on so many floats of A and B. */
 interface Kernels {
-  readonly memory: { readonly buffer: ArrayBuffer };
+  readonly memory: WebAssembly.Memory;
   readonly add: (floats: number) => void;
   readonly addHalves: (floats: number) => void;
   readonly widen: (floats: number) => void;

@@ -12,7 +12,6 @@ import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import { createRequire } from "node:module";
 import type { SharedFloats } from "./process-group.ts";
-import { PAGE_BYTES, WebAssembly } from "./web-assembly.ts";
 
 /** What an owner tells a peer. */
 export interface MemoryTicket {
@@ -61,6 +60,8 @@ export interface MemoryHost {
   open(ticket: MemoryTicket): SharedMemory | undefined;
 }
 
+/** Unit of a WebAssembly memory. */
+const PAGE_BYTES = 65_536;
 const PROOF_BYTES = 64;
 const FLOAT_BYTES = Float32Array.BYTES_PER_ELEMENT;
 /** More is refused: no peer of ours asks for so much. */
@@ -154,7 +155,11 @@ class LinuxMemoryHost implements MemoryHost {
   createFloats(length: number): OwnedFloats | undefined {
     const pages = Math.ceil((PROOF_BYTES + length * FLOAT_BYTES) / PAGE_BYTES);
     return this.#own("simclr-floats", pages * PAGE_BYTES, (fd, bytes) => {
-      const { buffer } = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+      const { buffer } = new WebAssembly.Memory<SharedArrayBuffer>({
+        initial: pages,
+        maximum: pages,
+        shared: true,
+      });
       const all = new Uint8Array(buffer);
       const access = PROT_READ | PROT_WRITE;
       this.#mmap(this.#libc.addressOf(all), bytes, access, MAP_SHARED | MAP_FIXED, fd);

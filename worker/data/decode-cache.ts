@@ -11,7 +11,7 @@
  * ```
  */
 
-import type { RgbImage } from "./augment/rgb-image.ts";
+import type { RgbImage, Size } from "./augment/rgb-image.ts";
 
 /** Enough for CIFAR (154 MB). Memory is taken from the system only as it fills. */
 const CACHE_BYTES = 256 * 1024 * 1024;
@@ -47,16 +47,24 @@ export function cachedImage(cache: DecodeCache, index: number): RgbImage | undef
   return { width, height, data: cache.bytes.subarray(begin, begin + width * height * 3) };
 }
 
-/** Copies an image into the cache, if the data set would fit with all its images of that size. */
+/** Whether the data set would fit with all its images of that size. */
+export function fitsCache({ entries }: DecodeCache, size: Size): boolean {
+  return entries.length * wordsOf(size) * 4 <= CACHE_BYTES;
+}
+
+/** Copies an image into the cache, unless that is full, or the image too large for it. */
 export function cacheImage(cache: DecodeCache, index: number, image: RgbImage): void {
   const { entries, words, bytes } = cache;
-  const length = HEADER_WORDS + Math.ceil(image.data.length / 4);
-  const isSmall = entries.length * length * 4 <= CACHE_BYTES;
-  if (!isSmall || Atomics.load(words, 0) + length > words.length) return;
+  const length = wordsOf(image);
+  if (!fitsCache(cache, image) || Atomics.load(words, 0) + length > words.length) return;
   const at = Atomics.add(words, 0, length);
   if (at + length > words.length) return;
   words[at] = image.width;
   words[at + 1] = image.height;
   bytes.set(image.data, (at + HEADER_WORDS) * 4);
   Atomics.store(entries, index, at + 1);
+}
+
+function wordsOf({ width, height }: Size): number {
+  return HEADER_WORDS + Math.ceil((width * height * 3) / 4);
 }

@@ -1,13 +1,13 @@
 /**
  * File contents to 8-bit RGB, as OpenCV's `imread` gives it (mmpretrain's decoder).
  *
- * The EXIF orientation is applied and alpha dropped; colour profiles are ignored. The whole image
- * is decoded at full size: scaling inside the JPEG decoder would be faster, but changes pixels.
+ * The EXIF orientation is applied and alpha dropped; colour profiles are ignored.
  */
 
 import sharp, { type OutputInfo } from "sharp";
 import { createImage, type RgbImage } from "./augment/rgb-image.ts";
 import { decodeBmp, decodePnm, PIXELS_MAX, replicateGrey } from "./decode-bitmap.ts";
+import { isJpeg, jpegComponents } from "./jpeg-header.ts";
 
 // Loaders decode many images at a time: one libvips thread per image is enough, and no image comes
 // again while libvips would remember it.
@@ -16,10 +16,6 @@ sharp.cache(false);
 
 /** To learn why an image cannot be decoded; beside others the reason gets lost one time in ten. */
 const ATTEMPTS = 10;
-
-/** Frame headers of JPEG: SOF0 to SOF15 without the three other markers in that range. */
-const isFrameHeader = (marker: number): boolean =>
-  marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
 
 /**
  * Decodes one image. The format is recognised by content, not by name.
@@ -35,7 +31,7 @@ export async function decodeImage(bytes: Buffer): Promise<RgbImage> {
     throw new Error("is not a JPEG, PNG, WebP, TIFF, BMP or PNM image");
   }
 
-  const isCmyk = head.startsWith("\xff\xd8") && jpegChannels(bytes) === 4;
+  const isCmyk = isJpeg(bytes) && jpegComponents(bytes) === 4;
   const pipeline = sharp(bytes, {
     // A warning, such as stray bytes between JPEG segments, still leaves a whole image.
     failOn: "truncated",
@@ -94,15 +90,4 @@ function convertCmyk(data: Buffer, target: Uint8Array): void {
       target[out + channel] = k - ((data[i + channel]! * k) >> 8);
     }
   }
-}
-
-/** Number of colour components that the frame header names; 0 when there is no such header. */
-function jpegChannels(bytes: Buffer): number {
-  let at = 2;
-  while (at + 9 < bytes.length && bytes[at] === 0xff) {
-    const marker = bytes[at + 1]!;
-    if (isFrameHeader(marker)) return bytes[at + 9]!;
-    at += marker === 0xff ? 1 : 2 + bytes.readUInt16BE(at + 2);
-  }
-  return 0;
 }

@@ -18,6 +18,8 @@ interface CommonPlan {
   readonly batchPerWorker: number;
   /** Edge of the square views in pixels. */
   readonly imageSize: number;
+  /** Whether a JPEG may be decoded at a part of its size. */
+  readonly scaledDecoding: boolean;
   /** Different unreadable images that this worker puts up with. */
   readonly skipLimit: number;
 }

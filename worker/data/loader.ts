@@ -9,12 +9,9 @@
 /// <reference lib="es2024.sharedmemory" />
 
 import { FleetError } from "../../proto/errors.ts";
-import type { RgbImage } from "./augment/rgb-image.ts";
-import { createImage } from "./augment/rgb-image.ts";
-import { augmentView, linearTrainView, validationView } from "./augment/view.ts";
 import { type Dataset, imageName } from "./dataset.ts";
 import { decodeImage } from "./decode.ts";
-import { cachedImage, cacheImage, type DecodeCache } from "./decode-cache.ts";
+import { cachedImage, cacheImage, type DecodeCache, fitsCache } from "./decode-cache.ts";
 import { EntryReader } from "./entry-reader.ts";
 import {
   imagesAt,
@@ -25,7 +22,6 @@ import {
   type Task,
   taskAt,
 } from "./load-plan.ts";
-import { RandomStream } from "./random-stream.ts";
 import {
   type Control,
   DONE,
@@ -41,13 +37,15 @@ import {
   viewControl,
   viewSlot,
 } from "./ring-layout.ts";
+import { type ImageKeeper, type ViewKey, ViewMaker } from "./view-maker.ts";
 
-/** Images that a thread has in flight: while some are decoded, one is augmented. */
+/**
+ * Images that a thread has in flight. What libvips decodes, it decodes in threads of its own: while
+ * it is at some, others can be augmented.
+ */
 const LANES = 4;
 /** A lost wake-up would cost this much time; none is known to be possible. */
 const WAIT_MS = 1000;
-/** Number of the linear stage's view in the random streams; pre-training has views 0 and 1. */
-const LINEAR_VIEW = 2;
 
 /** An image that cannot be read. */
 export interface Skip {
@@ -93,8 +91,7 @@ class Loader {
   readonly #reader: EntryReader;
   readonly #cache: DecodeCache | undefined;
   readonly #onSkipped: (skip: Skip) => void;
-  /** Where the views of an image are made, before they are taken apart into channels. */
-  readonly #view: RgbImage;
+  readonly #views: ViewMaker;
   #order: { readonly epoch: number; readonly indices: Int32Array } | undefined;
 
   constructor({ dataset, plan, ring, cache }: LoaderInput, onSkipped: (skip: Skip) => void) {
@@ -106,11 +103,12 @@ class Loader {
     this.#reader = new EntryReader(dataset);
     this.#cache = cache;
     this.#onSkipped = onSkipped;
-    this.#view = createImage(plan.imageSize, plan.imageSize);
+    this.#views = new ViewMaker(plan);
   }
 
   close(): void {
     this.#reader.close();
+    this.#views.close();
   }
 
   async work(): Promise<void> {
@@ -144,16 +142,14 @@ class Loader {
   }
 
   async #load(task: Task, index: number): Promise<void> {
-    const found = await this.#decodeFrom(index);
     const slotNumber = (task.step - this.#schedule.startStep) % RING_DEPTH;
     const slot = this.#slots[slotNumber]!;
-    if (found === undefined) {
-      slot.labels[task.row] = NO_IMAGE;
-    } else {
-      slot.labels[task.row] = this.#dataset.labels[found.index]!;
-      slot.indices[task.row] = found.index;
-      this.#writeViews(found.image, { epoch: task.epoch, index }, task.row, slot.pixels);
-    }
+    const imageBytes = this.#schedule.views * 3 * this.#plan.imageSize ** 2;
+    const begin = task.row * imageBytes;
+    const target = slot.pixels.subarray(begin, begin + imageBytes);
+    const found = await this.#makeViews({ epoch: task.epoch, index }, target);
+    slot.labels[task.row] = found === undefined ? NO_IMAGE : this.#dataset.labels[found]!;
+    slot.indices[task.row] = found ?? index;
     const { words } = this.#control;
     const done = Atomics.add(words, DONE + slotNumber, 1) + 1;
     if (done === imagesAt(this.#schedule, task.step)) Atomics.notify(words, DONE + slotNumber);
@@ -168,32 +164,53 @@ class Loader {
     return this.#order.indices[position]!;
   }
 
-  /** The image, or the next readable one; undefined for an unreadable validation image. */
-  async #decodeFrom(
-    index: number,
-  ): Promise<{ readonly image: RgbImage; readonly index: number } | undefined> {
+  /**
+   * Makes the views of the image, or of the next readable one.
+   *
+   * @returns the number of the image that was used; undefined for an unreadable validation image
+   */
+  async #makeViews(key: ViewKey, target: Uint8Array): Promise<number | undefined> {
     const { count } = this.#dataset;
     for (let tried = 0; tried < count; tried++) {
-      const candidate = (index + tried) % count;
-      const image = await this.#decode(candidate);
-      if (image !== undefined) return { image, index: candidate };
+      const candidate = (key.index + tried) % count;
+      if (await this.#makeViewsOf(candidate, key, target)) return candidate;
       if (this.#plan.kind === "validation") return undefined;
     }
     throw new FleetError("DATA_INVALID", `none of the ${count} images can be read`);
   }
 
-  async #decode(index: number): Promise<RgbImage | undefined> {
+  /** @returns false if the image cannot be read */
+  async #makeViewsOf(index: number, key: ViewKey, target: Uint8Array): Promise<boolean> {
     const { unreadable } = this.#control;
     const bit = 1 << (index & 31);
-    if ((Atomics.load(unreadable, index >> 5) & bit) !== 0) return undefined;
-    const cached = this.#cache && cachedImage(this.#cache, index);
-    if (cached !== undefined) return cached;
+    if ((Atomics.load(unreadable, index >> 5) & bit) !== 0) return false;
+    const cache = this.#cache;
+    const cached = cache && cachedImage(cache, index);
+    if (cached !== undefined) {
+      this.#views.paint(cached, key, target);
+      return true;
+    }
+    const bytes = await this.#unlessUnreadable(index, () => this.#reader.read(index));
+    if (bytes === undefined) return false;
+    const keep: ImageKeeper | undefined = cache && {
+      wants: (size) => fitsCache(cache, size),
+      take: (image) => cacheImage(cache, index, image),
+    };
+    if (this.#views.paintJpeg(bytes, key, target, keep)) return true;
+    const image = await this.#unlessUnreadable(index, () => decodeImage(bytes));
+    if (image === undefined) return false;
+    keep?.take(image);
+    this.#views.paint(image, key, target);
+    return true;
+  }
+
+  /** What `work` gives; if it throws, the image counts as unreadable from now on. */
+  async #unlessUnreadable<T>(index: number, work: () => T | Promise<T>): Promise<T | undefined> {
     try {
-      const image = await decodeImage(this.#reader.read(index));
-      if (this.#cache !== undefined) cacheImage(this.#cache, index, image);
-      return image;
+      return await work();
     } catch (thrown) {
-      const isNew = (Atomics.or(unreadable, index >> 5, bit) & bit) === 0;
+      const bit = 1 << (index & 31);
+      const isNew = (Atomics.or(this.#control.unreadable, index >> 5, bit) & bit) === 0;
       if (isNew) this.#countSkip(index, thrown);
       return undefined;
     }
@@ -212,52 +229,5 @@ class Loader {
         `the last one: ${path} ${reason}`,
       { path, skipped: total, skipLimit },
     );
-  }
-
-  #writeViews(
-    image: RgbImage,
-    key: { readonly epoch: number; readonly index: number },
-    row: number,
-    pixels: Uint8Array,
-  ): void {
-    const { views } = this.#schedule;
-    const target = this.#view;
-    for (let view = 0; view < views; view++) {
-      this.#makeView(image, { ...key, view });
-      const begin = (row * views + view) * target.data.length;
-      writePlanes(target.data, pixels.subarray(begin, begin + target.data.length));
-    }
-  }
-
-  #makeView(
-    image: RgbImage,
-    key: { readonly epoch: number; readonly index: number; readonly view: number },
-  ): void {
-    const plan = this.#plan;
-    const { seed, imageSize } = plan;
-    switch (plan.kind) {
-      case "pretrain": {
-        const random = new RandomStream({ ...key, seed });
-        augmentView(image, plan.augmentation, imageSize, random, this.#view);
-        return;
-      }
-      case "linear": {
-        const random = new RandomStream({ ...key, seed, view: LINEAR_VIEW });
-        linearTrainView(image, plan, imageSize, random, this.#view);
-        return;
-      }
-      case "validation":
-        validationView(image, plan, imageSize, this.#view);
-    }
-  }
-}
-
-/** Interleaved channels to one plane per channel. */
-function writePlanes(interleaved: Uint8Array, planes: Uint8Array): void {
-  const plane = interleaved.length / 3;
-  for (let i = 0, from = 0; i < plane; i++, from += 3) {
-    planes[i] = interleaved[from]!;
-    planes[plane + i] = interleaved[from + 1]!;
-    planes[2 * plane + i] = interleaved[from + 2]!;
   }
 }

@@ -4,6 +4,7 @@
 
 import { FleetError } from "../../proto/errors.ts";
 import { gaussianBlur } from "../data/augment/blur.ts";
+import { Canvas } from "../data/augment/canvas.ts";
 import {
   adjustBrightness,
   adjustContrast,
@@ -11,8 +12,8 @@ import {
   toGrayscale,
 } from "../data/augment/colour.ts";
 import { adjustHue } from "../data/augment/hue.ts";
-import { cropResize, resizeShortEdge } from "../data/augment/resize.ts";
-import type { RgbImage } from "../data/augment/rgb-image.ts";
+import { cropResize, resizeCenterCrop, shortEdgeSize } from "../data/augment/resize.ts";
+import type { RgbImage, Size } from "../data/augment/rgb-image.ts";
 import type { Deviations } from "./deviations.ts";
 import { type AugmentCase, type GoldenTensors, requireTensor } from "./golden-folder.ts";
 
@@ -24,8 +25,8 @@ interface Tolerance {
 const RESAMPLED: Tolerance = { max: 2, mean: 0.5 };
 const POINTWISE: Tolerance = { max: 1, mean: 1 };
 
-/** Changes an image in place. */
-const ADJUSTMENTS: Readonly<Record<string, (image: RgbImage, amount: number) => void>> = {
+/** Changes a view in place. */
+const ADJUSTMENTS: Readonly<Record<string, (canvas: Canvas, amount: number) => void>> = {
   brightness: adjustBrightness,
   contrast: adjustContrast,
   saturation: adjustSaturation,
@@ -54,28 +55,36 @@ export function runAugmentCase(
 }
 
 function augment(
-  { width, height, data }: RgbImage,
+  source: RgbImage,
   name: string,
   spec: AugmentCase,
 ): { readonly kind: string; readonly result: RgbImage } {
-  const image = { width, height, data: data.slice() };
-  const [, kind, number] = /^([A-Za-z]+)(\d*)$/.exec(name) ?? [];
-  if (kind === "gray") {
-    toGrayscale(image);
-    return { kind, result: image };
+  const [, kind = "", number] = /^([A-Za-z]+)(\d*)$/.exec(name) ?? [];
+  if (kind === "gray") return { kind, result: paint(source, source, toGrayscale) };
+  if (kind === "resizeEdge") {
+    const edge = Number(number);
+    const whole = shortEdgeSize(source, edge);
+    return { kind, result: paint(source, whole, (canvas) => resizeCenterCrop(canvas, edge)) };
   }
-  if (kind === "resizeEdge") return { kind, result: resizeShortEdge(image, Number(number)) };
-
   const parameter = spec[name];
   if (kind === "crop" && typeof parameter === "object") {
-    return { kind, result: cropResize(image, parameter, parameter.size) };
+    const size = { width: parameter.size, height: parameter.size };
+    return { kind, result: paint(source, size, (canvas) => cropResize(canvas, parameter)) };
   }
-  const adjust = kind === undefined ? undefined : ADJUSTMENTS[kind];
-  if (kind === undefined || !adjust || typeof parameter !== "number") {
+  const change = ADJUSTMENTS[kind];
+  if (!change || typeof parameter !== "number") {
     throw new FleetError("DATA_INVALID", `${name} is no augmentation that is known`);
   }
-  adjust(image, parameter);
-  return { kind, result: image };
+  return { kind, result: paint(source, source, (canvas) => change(canvas, parameter)) };
+}
+
+/** The view of that size after `work`; before it, the source itself where the sizes are equal. */
+function paint(source: RgbImage, size: Size, work: (canvas: Canvas) => void): RgbImage {
+  const canvas = new Canvas({ width: size.width, height: size.height });
+  canvas.load(source);
+  if (size === source) canvas.setImage(source);
+  work(canvas);
+  return canvas.toImage();
 }
 
 function imageOf(tensors: GoldenTensors, name: string): RgbImage {

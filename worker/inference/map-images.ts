@@ -1,8 +1,8 @@
 /** Runs a model over images, batch by batch; one that cannot be read does not stop the others. */
 
 import { FleetError } from "../../proto/errors.ts";
-import { createImage } from "../data/augment/rgb-image.ts";
-import { validationView } from "../data/augment/view.ts";
+import { Canvas } from "../data/augment/canvas.ts";
+import { resizeCenterCrop } from "../data/augment/resize.ts";
 import { type ImageInput, listImages, type NamedImage } from "./image-input.ts";
 import type { ModelOutput, OpenModel } from "./open-model.ts";
 
@@ -37,8 +37,12 @@ export async function* mapImages(
     throw new FleetError("USAGE", `the batch size must be a whole number, not ${batchSize}`);
   }
   const listed = await listImages(images);
-  const prepare = (begin: number): Promise<Prepared[]> =>
-    Promise.all(listed.slice(begin, begin + batchSize).map((image) => prepared(model, image)));
+  const { imageSize, resizeEdge } = model.input;
+  const canvas = new Canvas({ width: imageSize, height: imageSize });
+  const prepare = (begin: number): Promise<Prepared[]> => {
+    const batch = listed.slice(begin, begin + batchSize);
+    return Promise.all(batch.map((image) => prepared(image, canvas, resizeEdge)));
+  };
 
   let next = prepare(0);
   for (let begin = 0; begin < listed.length; begin += batchSize) {
@@ -74,24 +78,14 @@ function runBatch(
   });
 }
 
-async function prepared({ input }: OpenModel, image: NamedImage): Promise<Prepared> {
+async function prepared(image: NamedImage, canvas: Canvas, resizeEdge: number): Promise<Prepared> {
   try {
-    const target = createImage(input.imageSize, input.imageSize);
-    validationView(await image.read(), input, input.imageSize, target);
-    return { type: "done", image: image.name, value: toPlanes(target.data) };
+    canvas.load(await image.read());
+    resizeCenterCrop(canvas, resizeEdge);
+    const value = new Uint8Array(3 * canvas.width * canvas.height);
+    canvas.copyTo(value);
+    return { type: "done", image: image.name, value };
   } catch (thrown) {
     return { type: "unreadable", image: image.name, error: FleetError.from(thrown) };
   }
-}
-
-/** Interleaved channels to one plane per channel. */
-function toPlanes(interleaved: Uint8Array): Uint8Array {
-  const planes = new Uint8Array(interleaved.length);
-  const plane = interleaved.length / 3;
-  for (let i = 0, from = 0; i < plane; i++, from += 3) {
-    planes[i] = interleaved[from]!;
-    planes[plane + i] = interleaved[from + 1]!;
-    planes[2 * plane + i] = interleaved[from + 2]!;
-  }
-  return planes;
 }

@@ -11,7 +11,8 @@ export interface Place {
 
 export function trainPlan(recipe: Recipe, stage: StageName, place: Place): LoadPlan {
   const { data, seed, pretrain, linear } = recipe;
-  const common = { ...place, seed, imageSize: data.imageSize, skipLimit: data.skipLimit };
+  const { imageSize, scaledDecoding, skipLimit } = data;
+  const common = { ...place, seed, imageSize, scaledDecoding, skipLimit };
   if (stage === "pretrain") {
     const { batchPerWorker, epochs, dropLast, augmentation } = pretrain;
     return { ...common, kind: "pretrain", batchPerWorker, epochs, dropLast, augmentation };
@@ -29,6 +30,7 @@ export function validationPlan(recipe: Recipe, place: Place): LoadPlan {
     worldSize: place.worldSize,
     seed,
     imageSize: data.imageSize,
+    scaledDecoding: data.scaledDecoding,
     skipLimit: data.skipLimit,
     kind: "validation",
     batchPerWorker,

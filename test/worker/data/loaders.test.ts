@@ -30,7 +30,15 @@ const AUGMENTATION: AugmentationRecipe = {
   grayscale: 0.2,
   blur: { probability: 0.5, sigma: [0.1, 2] },
 };
-const COMMON = { seed: 7, rank: 0, worldSize: 1, batchPerWorker: 4, imageSize: SIZE, skipLimit: 9 };
+const COMMON = {
+  seed: 7,
+  rank: 0,
+  worldSize: 1,
+  batchPerWorker: 4,
+  imageSize: SIZE,
+  scaledDecoding: true,
+  skipLimit: 9,
+};
 const TRAINING = { ...COMMON, epochs: 2, startStep: 0, dropLast: false };
 const PRETRAIN = { ...TRAINING, kind: "pretrain", augmentation: AUGMENTATION } as const;
 const LINEAR: LinearPlan = { ...TRAINING, kind: "linear", crop: AUGMENTATION.crop, flip: 0.5 };

@@ -42,7 +42,7 @@ export function dataRecipe(
 ): DataRecipe {
   const mean: [number, number, number] = [0, 0, 0];
   const std: [number, number, number] = [1, 1, 1];
-  return { root, train, val, imageSize: 8, mean, std, skipLimit: 100 };
+  return { root, train, val, imageSize: 8, mean, std, scaledDecoding: true, skipLimit: 100 };
 }
 
 export interface TarMember {

@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
 import { type AugmentationRecipe, parseRecipe } from "../../../proto/recipe.ts";
+import { Canvas } from "../../../worker/data/augment/canvas.ts";
 import { createImage, type RgbImage } from "../../../worker/data/augment/rgb-image.ts";
-import { augmentView, drawCrop, linearTrainView } from "../../../worker/data/augment/view.ts";
+import {
+  drawCrop,
+  drawLinearView,
+  drawView,
+  paintView,
+  type ViewPlan,
+} from "../../../worker/data/augment/view.ts";
 import { RandomStream } from "../../../worker/data/random-stream.ts";
 
 /** Leaves a square image of the right size as it is. */
@@ -51,7 +58,7 @@ describe("random crop", () => {
 describe("view", () => {
   it("is the image itself when every operation is switched off", () => {
     const image = sample();
-    assert.deepEqual(augmentView(image, NOTHING, 8, streamOf(1)).data, image.data);
+    assert.deepEqual(painted(image, drawView(image, NOTHING, streamOf(1))).data, image.data);
   });
 
   it("does not touch the image it is made from", () => {
@@ -63,7 +70,10 @@ describe("view", () => {
       grayscale: 1,
       jitter: { ...NOTHING.jitter, probability: 1 },
     };
-    augmentView(image, { ...all, blur: { probability: 1, sigma: [1, 2] } }, 8, streamOf(1));
+    painted(
+      image,
+      drawView(image, { ...all, blur: { probability: 1, sigma: [1, 2] } }, streamOf(1)),
+    );
     assert.deepEqual(image.data, before);
   });
 
@@ -72,14 +82,14 @@ describe("view", () => {
     const recipe = { ...NOTHING, flip: 0.3 };
     let mirrored = 0;
     for (let index = 0; index < 2000; index++) {
-      const view = augmentView(image, recipe, 8, streamOf(index));
+      const view = painted(image, drawView(image, recipe, streamOf(index)));
       if (view.data[0] !== image.data[0]) mirrored++;
     }
     assert.ok(Math.abs(mirrored / 2000 - 0.3) < 0.05, `${mirrored} of 2000`);
   });
 
   it("is grey when the recipe always asks for grey", () => {
-    const view = augmentView(sample(), { ...NOTHING, grayscale: 1 }, 8, streamOf(1));
+    const view = painted(sample(), drawView(sample(), { ...NOTHING, grayscale: 1 }, streamOf(1)));
     for (let i = 0; i < view.data.length; i += 3) {
       assert.equal(view.data[i], view.data[i + 1]);
       assert.equal(view.data[i], view.data[i + 2]);
@@ -91,7 +101,7 @@ describe("view", () => {
     const image = sample();
     const key = { seed: 1, epoch: 2, index: 3, view: 0 };
     const view = (change: Partial<typeof key>): string =>
-      augmentView(image, recipe, 8, new RandomStream({ ...key, ...change })).data.join();
+      painted(image, drawView(image, recipe, new RandomStream({ ...key, ...change }))).data.join();
     assert.equal(view({}), view({}));
     const views = [{}, { seed: 2 }, { epoch: 3 }, { index: 4 }, { view: 1 }].map(view);
     assert.equal(new Set(views).size, views.length);
@@ -100,7 +110,7 @@ describe("view", () => {
   it("for the classifier is a crop that may be mirrored", () => {
     const image = sample();
     const recipe = { crop: NOTHING.crop, flip: 1 };
-    const view = linearTrainView(image, recipe, 8, streamOf(1));
+    const view = painted(image, drawLinearView(image, recipe, streamOf(1)));
     assert.deepEqual([...view.data.slice(0, 3)], [...image.data.slice(21, 24)]);
   });
 });
@@ -147,6 +157,14 @@ const RECIPE = {
     optimizer: { type: "sgd", lr: 1 },
   },
 };
+
+/** The plan, carried out in a view of 8 x 8. */
+function painted(image: RgbImage, plan: ViewPlan): RgbImage {
+  const canvas = new Canvas({ width: 8, height: 8 });
+  canvas.load(image);
+  paintView(canvas, plan);
+  return canvas.toImage();
+}
 
 function streamOf(index: number): RandomStream {
   return new RandomStream({ seed: 1, epoch: 0, index, view: 0 });

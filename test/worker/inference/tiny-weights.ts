@@ -6,7 +6,8 @@ import { planBackbone } from "../../../proto/model/backbone-plan.ts";
 import { type InputRecipe, usualInput } from "../../../proto/model/input-view.ts";
 import type { StageName } from "../../../proto/recipe.ts";
 import { encodeSafetensors } from "../../../worker/checkpoint/safetensors.ts";
-import { validationView } from "../../../worker/data/augment/view.ts";
+import { Canvas } from "../../../worker/data/augment/canvas.ts";
+import { resizeCenterCrop } from "../../../worker/data/augment/resize.ts";
 import { decodeImage } from "../../../worker/data/decode.ts";
 import { inferFeatures } from "../../../worker/model/frozen-backbone.ts";
 import { initialState } from "../../../worker/model/initial-state.ts";
@@ -51,11 +52,11 @@ export async function referenceFeatures(
   input: InputRecipe = usualInput(tinyRecipe),
 ): Promise<Float64Array> {
   const { imageSize } = input;
-  const view = validationView(await decodeImage(readFileSync(file)), input, imageSize);
-  const pixels = Uint8Array.from(
-    { length: view.data.length },
-    (_, at) => view.data[(at % imageSize ** 2) * 3 + Math.floor(at / imageSize ** 2)]!,
-  );
+  const canvas = new Canvas({ width: imageSize, height: imageSize });
+  canvas.load(await decodeImage(readFileSync(file)));
+  resizeCenterCrop(canvas, input.resizeEdge);
+  const pixels = new Uint8Array(3 * imageSize ** 2);
+  canvas.copyTo(pixels);
   const engine = new ReferenceEngine();
   const images = engine.uploadImages(pixels, [1, 3, imageSize, imageSize], input);
   const uploaded = new Map(

@@ -7,223 +7,193 @@
  */
 
 import assert from "node:assert/strict";
-import { type Box, createImage, type RgbImage } from "./rgb-image.ts";
+import type { Canvas } from "./canvas.ts";
+import type { Box, Size } from "./rgb-image.ts";
 import { roundHalfEven } from "./rounding.ts";
 
 const WEIGHT_BITS = 22;
 const ONE = 1 << WEIGHT_BITS;
-const HALF = 1 << (WEIGHT_BITS - 1);
+/** Weights are cut in two for the kernels: 2048 upper + lower. */
+const LOWER_BITS = 11;
+const LOWER_MASK = (1 << LOWER_BITS) - 1;
+/** Output pixels that a kernel computes together. */
+const GROUP = 4;
 
-/** Which input pixels make one output pixel: `count[i]` from `first[i]` on. */
+/** Which input pixels make one output pixel: 2 `pairs` of them from `first[i]` on. */
 interface Taps {
   readonly first: Int32Array;
-  readonly count: Int32Array;
-  /** `stride` weights per output pixel, in units of 1 / {@link ONE}. */
+  /** Input pixels [begin, end) count for something. */
+  readonly begin: number;
+  readonly end: number;
+  readonly pairs: number;
+  /** Per output pixel and pair two words: the upper halves of two weights, the lower halves. */
   readonly weights: Int32Array;
-  readonly stride: number;
 }
 
-/** Result of the column pass. Reused by every call of this thread. */
-let columnsDone = new Uint8Array(0);
-let rowSums = new Int32Array(0);
+/** A stretch of one axis of the input, which may begin and end within a pixel. */
+interface Stretch {
+  readonly begin: number;
+  readonly length: number;
+}
 
 /**
- * Cuts `box` out of the image and resizes it to `size` x `size`.
+ * Cuts `box` out of the source and resizes it to the view.
  *
- * @param target receives the pixels when given; must have that size
+ * @param box in pixels of the source; may begin and end within one
+ * @param options.flip mirrors left and right
  */
-export function cropResize(image: RgbImage, box: Box, size: number, target?: RgbImage): RgbImage {
-  const whole = { x: 0, y: 0, width: size, height: size };
-  return resample(image, box, { width: size, height: size }, whole, target);
+export function cropResize(
+  canvas: Canvas,
+  box: Box,
+  { flip }: { readonly flip: boolean } = { flip: false },
+): void {
+  const { width, height } = canvas;
+  const across = computeTaps({ begin: box.x, length: box.width }, width, {
+    begin: 0,
+    count: width,
+  });
+  const down = computeTaps({ begin: box.y, length: box.height }, height, {
+    begin: 0,
+    count: height,
+  });
+  resample(canvas, flip ? mirrored(across, width) : across, down);
 }
 
 /**
- * Resizes so that the short edge is `edge`; the long one is truncated: int(edge * long / short).
+ * Resizes an image so that its short edge is `edge`, and takes the centre for the view.
+ *
+ * @param image its size, where the source is that image at `scale` times the size
  */
-export function resizeShortEdge(image: RgbImage, edge: number): RgbImage {
-  const output = shortEdgeSize(image, edge);
-  return resample(image, boxOf(image), output, boxOf(output));
-}
-
-/** The centre; the offsets are round((H - size) / 2), halves to even. */
-export function centerCrop(image: RgbImage, size: number): RgbImage {
-  const { x, y } = centreBox(image, size);
-  const result = createImage(size, size);
-  for (let row = 0; row < size; row++) {
-    const begin = ((y + row) * image.width + x) * 3;
-    result.data.set(image.data.subarray(begin, begin + size * 3), row * size * 3);
-  }
-  return result;
-}
-
-/** Same as {@link resizeShortEdge} then {@link centerCrop}; computes only the pixels that stay. */
 export function resizeCenterCrop(
-  image: RgbImage,
-  options: { readonly edge: number; readonly size: number },
-  target?: RgbImage,
-): RgbImage {
-  const output = shortEdgeSize(image, options.edge);
-  return resample(image, boxOf(image), output, centreBox(output, options.size), target);
+  canvas: Canvas,
+  edge: number,
+  image: Size = canvas.source,
+  scale = 1,
+): void {
+  const { width, height } = canvas;
+  const output = shortEdgeSize(image, edge);
+  assert.ok(width <= output.width && height <= output.height, "the centre crop is too large");
+  const x = roundHalfEven((output.width - width) / 2);
+  const y = roundHalfEven((output.height - height) / 2);
+  const across = { begin: 0, length: image.width * scale };
+  const down = { begin: 0, length: image.height * scale };
+  resample(
+    canvas,
+    computeTaps(across, output.width, { begin: x, count: width }),
+    computeTaps(down, output.height, { begin: y, count: height }),
+  );
 }
 
-interface Size {
-  readonly width: number;
-  readonly height: number;
-}
-
-function boxOf({ width, height }: Size): Box {
-  return { x: 0, y: 0, width, height };
-}
-
-function shortEdgeSize({ width, height }: Size, edge: number): Size {
+/** Size with a short edge of `edge`; the long one is truncated: int(edge * long / short). */
+export function shortEdgeSize({ width, height }: Size, edge: number): Size {
   return width < height
     ? { width: edge, height: Math.floor((edge * height) / width) }
     : { width: Math.floor((edge * width) / height), height: edge };
 }
 
-function centreBox({ width, height }: Size, size: number): Box {
-  assert.ok(size <= width && size <= height, "the centre crop is larger than the image");
-  const x = roundHalfEven((width - size) / 2);
-  const y = roundHalfEven((height - size) / 2);
-  return { x, y, width: size, height: size };
+/** The column pass into the work area, the row pass from there into the view. */
+function resample(canvas: Canvas, across: Taps, down: Taps): void {
+  const { kernels, source, sourceAt, view, planeBytes, width, height } = canvas;
+  assert.ok(across.end <= source.width && down.end <= source.height, "the crop leaves the image");
+  const rowBytes = source.width * 3;
+  const rows = down.end - down.begin;
+  const rowsBytes = Math.ceil(((rows + 2) * width) / 16) * 16;
+
+  const work = canvas.openWork(3 * rowsBytes + tapsBytes(across) + tapsBytes(down));
+  const acrossAt = work + 3 * rowsBytes;
+  const downAt = acrossAt + tapsBytes(across);
+  const inBytes = (first: Int32Array, begin: number, bytes: number): Int32Array =>
+    first.map((pixel) => Math.max(0, pixel - begin) * bytes);
+  canvas.write(acrossAt, inBytes(across.first, 0, 3));
+  canvas.write(acrossAt + across.first.byteLength, across.weights);
+  canvas.write(downAt, inBytes(down.first, down.begin, width));
+  canvas.write(downAt + down.first.byteLength, down.weights);
+
+  kernels.resampleRows(
+    sourceAt + down.begin * rowBytes,
+    rowBytes,
+    rows,
+    acrossAt,
+    acrossAt + across.first.byteLength,
+    across.pairs,
+    work,
+    width,
+    rowsBytes,
+  );
+  kernels.resampleColumns(
+    work,
+    rowsBytes,
+    downAt,
+    downAt + down.first.byteLength,
+    down.pairs,
+    view,
+    width,
+    height,
+    planeBytes,
+  );
 }
 
-/** Resizes `box` of the image to `output` and returns `window` of the result. */
-function resample(
-  image: RgbImage,
-  box: Box,
-  output: Size,
-  window: Box,
-  target: RgbImage = createImage(window.width, window.height),
-): RgbImage {
-  assert.ok(box.x >= 0 && box.x + box.width <= image.width, "the crop leaves the image");
-  assert.ok(box.y >= 0 && box.y + box.height <= image.height, "the crop leaves the image");
-  assert.equal(target.data.length, window.width * window.height * 3);
-
-  const across = computeTaps(box.width, output.width, window.x, window.width);
-  const down = computeTaps(box.height, output.height, window.y, window.height);
-  const last = window.height - 1;
-  const rowBegin = down.first[0]!;
-  const rowEnd = down.first[last]! + down.count[last]!;
-
-  const rowBytes = window.width * 3;
-  if (columnsDone.length < (rowEnd - rowBegin) * rowBytes) {
-    columnsDone = new Uint8Array((rowEnd - rowBegin) * rowBytes);
-  }
-  for (let row = rowBegin; row < rowEnd; row++) {
-    const from = ((box.y + row) * image.width + box.x) * 3;
-    resampleRow(image.data, from, columnsDone, (row - rowBegin) * rowBytes, across);
-  }
-  resampleColumns(columnsDone, rowBegin, rowBytes, target.data, down);
-  return target;
+function tapsBytes({ first, weights }: Taps): number {
+  return first.byteLength + weights.byteLength;
 }
 
-/** The triangle's weights for output pixels [begin, begin + length) of `outSize`. */
-function computeTaps(inSize: number, outSize: number, begin: number, length: number): Taps {
-  const scale = inSize / outSize;
+/**
+ * The triangle's weights for `count` output pixels from `begin` on.
+ *
+ * @param outSize output pixels that the whole stretch makes
+ */
+function computeTaps(
+  stretch: Stretch,
+  outSize: number,
+  { begin, count }: { readonly begin: number; readonly count: number },
+): Taps {
+  const scale = stretch.length / outSize;
   const support = Math.max(scale, 1);
-  const stride = Math.ceil(support) * 2 + 1;
-  const first = new Int32Array(length);
-  const count = new Int32Array(length);
-  const weights = new Int32Array(length * stride);
-  const exact = new Float64Array(stride);
-  const inverse = 1 / support;
+  const lowest = Math.floor(stretch.begin);
+  const highest = Math.ceil(stretch.begin + stretch.length);
+  const centreOf = (i: number): number => stretch.begin + (begin + i + 0.5) * scale;
+  const lowOf = (i: number): number => Math.max(lowest, Math.trunc(centreOf(i) - support + 0.5));
+  const highOf = (i: number): number => Math.min(highest, Math.trunc(centreOf(i) + support + 0.5));
+  let most = 0;
+  for (let i = 0; i < count; i++) most = Math.max(most, highOf(i) - lowOf(i));
 
-  for (let i = 0; i < length; i++) {
-    const centre = (begin + i + 0.5) * scale;
-    const low = Math.max(0, Math.trunc(centre - support + 0.5));
-    const high = Math.min(inSize, Math.trunc(centre + support + 0.5));
+  const pairs = Math.ceil(most / 2);
+  const padded = Math.ceil(count / GROUP) * GROUP;
+  const first = new Int32Array(padded);
+  const weights = new Int32Array(padded * pairs * 2);
+  const exact = new Float64Array(most);
+  const inverse = 1 / support;
+  for (let i = 0; i < count; i++) {
+    const centre = centreOf(i);
+    const low = lowOf(i);
+    const taps = highOf(i) - low;
     let total = 0;
-    for (let k = 0; k < high - low; k++) {
+    for (let k = 0; k < taps; k++) {
       const weight = Math.max(0, 1 - Math.abs((k + low - centre + 0.5) * inverse));
       exact[k] = weight;
       total += weight;
     }
-    for (let k = 0; k < high - low; k++) {
-      weights[i * stride + k] = Math.trunc(0.5 + (exact[k]! / total) * ONE);
+    for (let k = 0; k < taps; k++) {
+      const weight = Math.trunc(0.5 + (exact[k]! / total) * ONE);
+      const word = (i * pairs + (k >> 1)) * 2;
+      const shift = (k & 1) * 16;
+      weights[word]! |= (weight >> LOWER_BITS) << shift;
+      weights[word + 1]! |= (weight & LOWER_MASK) << shift;
     }
     first[i] = low;
-    count[i] = high - low;
   }
-  return { first, count, weights, stride };
+  return { first, begin: lowOf(0), end: highOf(count - 1), pairs, weights };
 }
 
-function resampleRow(
-  source: Uint8Array,
-  from: number,
-  result: Uint8Array,
-  to: number,
-  { first, count, weights, stride }: Taps,
-): void {
-  let out = to;
-  for (let i = 0; i < first.length; i++) {
-    let at = from + first[i]! * 3;
-    const begin = i * stride;
-    const end = begin + count[i]!;
-    let red = HALF;
-    let green = HALF;
-    let blue = HALF;
-    for (let k = begin; k < end; k++) {
-      const weight = weights[k]!;
-      red = (red + Math.imul(source[at]!, weight)) | 0;
-      green = (green + Math.imul(source[at + 1]!, weight)) | 0;
-      blue = (blue + Math.imul(source[at + 2]!, weight)) | 0;
-      at += 3;
-    }
-    result[out] = clip8(red >> WEIGHT_BITS);
-    result[out + 1] = clip8(green >> WEIGHT_BITS);
-    result[out + 2] = clip8(blue >> WEIGHT_BITS);
-    out += 3;
+/** The same for output pixels from right to left. */
+function mirrored(taps: Taps, count: number): Taps {
+  const first = new Int32Array(taps.first.length);
+  const weights = new Int32Array(taps.weights.length);
+  const words = taps.pairs * 2;
+  for (let i = 0; i < count; i++) {
+    const from = count - 1 - i;
+    first[i] = taps.first[from]!;
+    weights.set(taps.weights.subarray(from * words, (from + 1) * words), i * words);
   }
-}
-
-/** @param rowBegin number of the first row that `source` holds */
-function resampleColumns(
-  source: Uint8Array,
-  rowBegin: number,
-  rowBytes: number,
-  result: Uint8Array,
-  { first, count, weights, stride }: Taps,
-): void {
-  if (rowSums.length < rowBytes) rowSums = new Int32Array(rowBytes);
-  const sums = rowSums;
-  for (let i = 0; i < first.length; i++) {
-    sums.fill(HALF, 0, rowBytes);
-    // Four rows at a time touch the sums a quarter as often. Past the last tap weights are 0.
-    for (let k = 0; k < count[i]!; k += 4) {
-      const at = (first[i]! + k - rowBegin) * rowBytes;
-      const row0 = source.subarray(at, at + rowBytes);
-      const row1 = rowOrFirst(source, at + rowBytes, row0);
-      const row2 = rowOrFirst(source, at + 2 * rowBytes, row0);
-      const row3 = rowOrFirst(source, at + 3 * rowBytes, row0);
-      const weight0 = weights[i * stride + k]!;
-      const weight1 = k + 1 < stride ? weights[i * stride + k + 1]! : 0;
-      const weight2 = k + 2 < stride ? weights[i * stride + k + 2]! : 0;
-      const weight3 = k + 3 < stride ? weights[i * stride + k + 3]! : 0;
-      for (let column = 0; column < rowBytes; column++) {
-        sums[column] =
-          (sums[column]! +
-            Math.imul(row0[column]!, weight0) +
-            Math.imul(row1[column]!, weight1) +
-            Math.imul(row2[column]!, weight2) +
-            Math.imul(row3[column]!, weight3)) |
-          0;
-      }
-    }
-    const out = result.subarray(i * rowBytes, (i + 1) * rowBytes);
-    for (let column = 0; column < rowBytes; column++) {
-      out[column] = clip8(sums[column]! >> WEIGHT_BITS);
-    }
-  }
-}
-
-/** The row at `at`; beyond the end, where nothing counts, the first of the group. */
-function rowOrFirst(source: Uint8Array, at: number, first: Uint8Array): Uint8Array {
-  const end = at + first.length;
-  return end <= source.length ? source.subarray(at, end) : first;
-}
-
-/** Rounded weights may add up to a little more than one. */
-function clip8(value: number): number {
-  return Math.min(value, 255);
+  return { ...taps, first, weights };
 }
