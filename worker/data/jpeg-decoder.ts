@@ -106,6 +106,13 @@ export class JpegDecoder {
   }
 }
 
+/** For the log: what decodes JPEG images in this process. */
+export function describeJpegDecoder(): string {
+  symbols ??= loadSymbols();
+  if (symbols) return "JPEG images are decoded by libjpeg-turbo";
+  return `JPEG images are decoded by sharp, slower: ${NAMES[0]} is not installed (libturbojpeg0)`;
+}
+
 /** Size of an image that is decoded at 1 / `denominator`. */
 export function scaledSize({ width, height }: Size, denominator: Denominator): Size {
   return {

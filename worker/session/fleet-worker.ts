@@ -12,6 +12,7 @@ import { PROTOCOL_VERSION, SOFTWARE_VERSION } from "../../proto/version.ts";
 import type { PeerGroup } from "../collective/peer-group.ts";
 import { type PeerServer, startPeerServer } from "../collective/peer-server.ts";
 import type { WorkerConfig } from "../config.ts";
+import { describeJpegDecoder } from "../data/jpeg-decoder.ts";
 import { EngineHost, type StageEvent, type StageOutcome } from "./engine-host.ts";
 import { FleetSession } from "./fleet-session.ts";
 import { startHttpServer, type WorkerHttp } from "./http-server.ts";
@@ -57,6 +58,7 @@ export class FleetWorker {
     const { engine: name, threads, precision } = config;
     const engine = await EngineHost.start({ engine: name, threads, precision });
     for (const note of engine.notes) log.info({ engine: engine.name }, note);
+    log.info(describeJpegDecoder());
     try {
       return new FleetWorker(config, log, await FleetWorker.#open(config, log, engine));
     } catch (thrown) {
