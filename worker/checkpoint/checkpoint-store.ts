@@ -3,7 +3,8 @@
  *
  *   model.safetensors      weights and running statistics, by their PyTorch names
  *   optimizer.safetensors  momentum of each parameter, by the parameter's name
- *   manifest.json          step, seed, sizes and SHA-256 of the two files
+ *   probe.safetensors      the online probe of pre-training, where there is one
+ *   manifest.json          step, seed, sizes and SHA-256 of the other files
  *
  * A checkpoint is written into a temporary folder, flushed, and renamed: it is there whole or not
  * at all. Everything here is synchronous; it runs where the training loop runs.
@@ -22,6 +23,7 @@ export interface Checkpoint {
   readonly manifest: Manifest;
   readonly model: NamedTensors;
   readonly optimizer: NamedTensors;
+  readonly probe?: NamedTensors;
 }
 
 export interface CheckpointLocation {
@@ -31,6 +33,7 @@ export interface CheckpointLocation {
 
 const MODEL_FILE = "model.safetensors";
 const OPTIMIZER_FILE = "optimizer.safetensors";
+const PROBE_FILE = "probe.safetensors";
 const MANIFEST_FILE = "manifest.json";
 const FOLDER_PATTERN = /^step-(\d+)$/;
 const TRACKED = ".num_batches_tracked";
@@ -46,7 +49,7 @@ export function saveCheckpoint(
   checkpoint: Omit<Checkpoint, "manifest"> & { readonly manifest: Omit<Manifest, "files"> },
   keep: number,
 ): string {
-  const { manifest } = checkpoint;
+  const { manifest, probe } = checkpoint;
   const folder = path.join(store, `step-${String(manifest.step).padStart(9, "0")}`);
   const temporary = path.join(store, `.writing-${path.basename(folder)}-${process.pid}`);
   try {
@@ -59,6 +62,11 @@ export function saveCheckpoint(
       [OPTIMIZER_FILE]: writeDurably(path.join(temporary, OPTIMIZER_FILE), [
         encodeSafetensors(withTracked(checkpoint.optimizer, undefined)),
       ]),
+      ...(probe && {
+        [PROBE_FILE]: writeDurably(path.join(temporary, PROBE_FILE), [
+          encodeSafetensors(withTracked(probe, undefined)),
+        ]),
+      }),
     };
     const text = `${JSON.stringify({ ...manifest, files }, undefined, 2)}\n`;
     writeDurably(path.join(temporary, MANIFEST_FILE), [Buffer.from(text)]);
@@ -115,6 +123,7 @@ export function readCheckpoint(folder: string): Checkpoint {
     manifest,
     model: floatTensors(folder, MODEL_FILE, manifest),
     optimizer: floatTensors(folder, OPTIMIZER_FILE, manifest),
+    ...(PROBE_FILE in manifest.files && { probe: floatTensors(folder, PROBE_FILE, manifest) }),
   };
 }
 

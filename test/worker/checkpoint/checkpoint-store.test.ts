@@ -56,6 +56,21 @@ describe("checkpoint store", () => {
     const { files, ...manifest } = read.manifest;
     assert.deepEqual(manifest, saved.manifest);
     assert.equal(Object.keys(files).length, 2);
+    assert.equal(read.probe, undefined);
+  });
+
+  it("has the online probe in a file of its own, which must be whole as well", () => {
+    const probe = new Map([["fc.bias", { shape: [2], data: Float32Array.of(5, 1e-30) }]]);
+    const folder = saveCheckpoint(store, { ...checkpointAt(12), probe }, 3);
+    assert.deepEqual(readCheckpoint(folder).probe, probe);
+    assert.deepEqual(readCheckpoint(folder).model, checkpointAt(12).model);
+    truncateSync(path.join(folder, "probe.safetensors"), 9);
+    const damaged: string[] = [];
+    assert.equal(
+      findCheckpoint(store, (at) => damaged.push(at)),
+      undefined,
+    );
+    assert.deepEqual(damaged, [folder]);
   });
 
   it("stores num_batches_tracked beside each running variance, as PyTorch does", () => {
