@@ -7,6 +7,7 @@
 
 import { FleetError } from "../../proto/errors.ts";
 import type { AugmentationRecipe, LinearRecipe } from "../../proto/recipe.ts";
+import { spreadEvenly } from "./index/image-list.ts";
 import { epochIndices, shardIndices, stepsPerEpoch } from "./sampler.ts";
 
 interface CommonPlan {
@@ -46,6 +47,8 @@ export interface LinearPlan extends TrainingPlan, Pick<LinearRecipe, "crop" | "f
 export interface ValidationPlan extends CommonPlan {
   readonly kind: "validation";
   readonly resizeEdge: number;
+  /** Only so many images, spread evenly over the data set; all of them when absent. */
+  readonly limit?: number;
   /** How often to go through the data set. A pass counts as an epoch. */
   readonly passes: number;
 }
@@ -84,7 +87,7 @@ export interface Task {
 export function scheduleOf(plan: LoadPlan, count: number): Schedule {
   const batch = plan.batchPerWorker;
   if (plan.kind === "validation") {
-    const share = shardIndices(count, plan.rank, plan.worldSize).length;
+    const share = indicesOf(plan, count, 0).length;
     const steps = Math.ceil(share / batch);
     const endStep = steps * plan.passes;
     return { share, batch, stepsPerEpoch: steps, startStep: 0, endStep, views: 1 };
@@ -134,7 +137,7 @@ export function taskAt(schedule: Schedule, task: number): Task | undefined {
 
 /** Numbers in the data set of this worker's images in one epoch, in order. */
 export function indicesOf(plan: LoadPlan, count: number, epoch: number): Int32Array {
-  return plan.kind === "validation"
-    ? shardIndices(count, plan.rank, plan.worldSize)
-    : epochIndices({ ...plan, count, epoch });
+  if (plan.kind !== "validation") return epochIndices({ ...plan, count, epoch });
+  const kept = spreadEvenly(count, plan.limit ?? count);
+  return shardIndices(kept.length, plan.rank, plan.worldSize).map((place) => kept[place]!);
 }
