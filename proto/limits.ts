@@ -43,3 +43,6 @@ export const TEXT_LENGTH_MAX = 2_000;
 
 /** Value of VERSION_METADATA_KEY that this build sends and accepts. */
 export const VERSION_METADATA_VALUE = String(PROTOCOL_VERSION);
+
+/** How many numbers of neighbours a k-NN evaluation may be asked for: each is a metric's series. */
+export const NEIGHBOURS_LENGTH_MAX = 10;

@@ -8,6 +8,7 @@
 
 import { z } from "zod";
 import { FleetError } from "./errors.ts";
+import { NEIGHBOURS_LENGTH_MAX } from "./limits.ts";
 import { knownKeys, nearestKey } from "./recipe-keys.ts";
 
 const count = z.int().positive();
@@ -140,6 +141,37 @@ const augmentationSchema = z.strictObject({
     .prefault({}),
 });
 
+const monitorSchema = z.strictObject({
+  everyEpochs: count.default(10).describe("Also after the last epoch."),
+  valImages: count
+    .default(5_000)
+    .describe("Validation images that are looked at, spread evenly over the split."),
+  knn: z
+    .strictObject({
+      enabled: z.boolean().default(true),
+      neighbours: z
+        .array(count)
+        .min(1)
+        .max(NEIGHBOURS_LENGTH_MAX)
+        .refine((each) => new Set(each).size === each.length, { error: "repeats a number" })
+        .default([20, 200]),
+      temperature: positive.default(0.07).describe("A neighbour's vote is exp(cosine / this)."),
+      trainImages: count
+        .default(20_000)
+        .describe("Training images that neighbours are sought among, spread evenly."),
+    })
+    .prefault({}),
+  probe: z
+    .strictObject({
+      enabled: z.boolean().default(true),
+      lr: positive
+        .default(0.3)
+        .describe("Of SGD per 256 images of the global batch; follows the stage's schedule."),
+      momentum: fraction.default(0.9),
+    })
+    .prefault({}),
+});
+
 const pretrainSchema = z
   .strictObject({
     workers: count,
@@ -158,6 +190,9 @@ const pretrainSchema = z
     augmentation: augmentationSchema.prefault({}),
     checkpoint: checkpointSchema.prefault({}),
     dropLast: z.boolean().default(false).describe("Leave out an epoch's last, smaller batch."),
+    monitor: monitorSchema
+      .prefault({})
+      .describe("Quality of the features while they are trained, on data that has labels."),
   })
   .refine((stage) => stage.schedule.warmupEpochs < stage.epochs, {
     path: ["schedule", "warmupEpochs"],
@@ -250,6 +285,7 @@ type PretrainRecipe = Recipe["pretrain"];
 export type LinearRecipe = Recipe["linear"];
 export type OptimizerRecipe = PretrainRecipe["optimizer"];
 export type ScheduleRecipe = PretrainRecipe["schedule"];
+export type MonitorRecipe = PretrainRecipe["monitor"];
 export type AugmentationRecipe = PretrainRecipe["augmentation"];
 export type StageName = Recipe["stages"][number];
 

@@ -7,7 +7,7 @@ import type { Experiment } from "../../proto/gen/coordinator.ts";
 import { type ClientOptions, runWithClient, withClientOptions } from "./client-options.ts";
 import { type ExperimentView, toHistory, toView } from "./experiment-view.ts";
 import type { OperatorClient } from "./operator-client.ts";
-import { formatProgress, formatState } from "./progress-line.ts";
+import { boundWarning, formatProgress, formatState } from "./progress-line.ts";
 
 export function registerList(program: Command, context: CliContext): void {
   const command = program.command("list").description("all experiments, oldest first");
@@ -113,6 +113,7 @@ function formatDetails(experiment: Experiment): string {
     ["started", view.startedUnixMs === undefined ? undefined : formatTime(view.startedUnixMs)],
     ["finished", view.finishedUnixMs === undefined ? undefined : formatTime(view.finishedUnixMs)],
     ["progress", progress && formatProgress(view, progress)],
+    ["warning", progress && boundWarning(progress)],
     ["workers", view.workers.length > 0 ? view.workers.join(" ") : undefined],
     ...Object.entries(view.results).map(([stage, result]): [string, string] => [
       `${stage} result`,

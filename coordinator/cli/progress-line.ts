@@ -31,18 +31,38 @@ export function formatBar(view: ExperimentView, progress: ProgressView, columns:
 /** The most important figures first. */
 function figures(progress: ProgressView): string[] {
   const { top1, top5, skippedImages, allReduceSeconds, allReduceHidden } = progress;
+  const [nearest, ...otherNearest] = progress.knn.map(formatKnn);
+  const { probeTop1 } = progress;
   return [
     `epoch ${progress.epoch.toFixed(2)}/${progress.epochsTotal}`,
     `step ${progress.step}/${progress.stepsTotal}`,
-    `loss ${formatFigure(progress.loss)}`,
+    `loss ${formatFigure(progress.loss)}${progress.lossAtBound ? " NEAR ITS BOUND" : ""}`,
+    ...(nearest === undefined ? [] : [nearest]),
     ...(top1 === undefined ? [] : [`top-1 ${top1.toFixed(2)} %`]),
     `ETA ${formatDuration(progress.etaSeconds)}`,
     `${formatFigure(progress.imagesPerSecond)} images/s`,
     `lr ${formatFigure(progress.lr)}`,
+    ...(probeTop1 === undefined ? [] : [`probe ${probeTop1.toFixed(2)} %`]),
+    ...otherNearest,
     ...(top5 === undefined ? [] : [`top-5 ${top5.toFixed(2)} %`]),
     ...formatAllReduce(allReduceSeconds, allReduceHidden),
     ...(skippedImages === 0 ? [] : [`${formatCount(skippedImages)} images skipped`]),
   ];
+}
+
+function formatKnn({ neighbours, top1 }: ProgressView["knn"][number]): string {
+  return `${neighbours}-NN ${top1.toFixed(2)} %`;
+}
+
+/** What it means that a loss stays near its bound; undefined while it does not. */
+export function boundWarning(progress: ProgressView): string | undefined {
+  const { lossAtBound, lossBound } = progress;
+  if (!lossAtBound || lossBound === undefined) return undefined;
+  return (
+    `the loss stays near ln(2N - 1) = ${formatFigure(lossBound)}, where all pairs look alike: ` +
+    "the embeddings have collapsed or nothing has been learned yet; look at the learning rate, " +
+    "the temperature and the augmentation"
+  );
 }
 
 /** Time of a step's all-reduces, and how much of it the rest of the step has covered. */

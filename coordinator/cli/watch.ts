@@ -7,7 +7,7 @@ import { FleetError } from "../../proto/errors.ts";
 import { type ClientOptions, runWithClient, withClientOptions } from "./client-options.ts";
 import { type ExperimentView, toView } from "./experiment-view.ts";
 import type { OperatorClient } from "./operator-client.ts";
-import { formatBar, formatProgress, formatState } from "./progress-line.ts";
+import { boundWarning, formatBar, formatProgress, formatState } from "./progress-line.ts";
 
 /** A log gets a line of progress at least this often, and for each epoch. */
 const LINE_INTERVAL_MS = 10_000;
@@ -87,6 +87,7 @@ function lines({ stdout }: CliContext): Show {
   let lastState = "";
   let lastEpoch = -1;
   let nextLineMs = 0;
+  const warn = warnings();
   return (view) => {
     const state = formatState(view);
     if (state !== lastState) stdout.write(`${state}\n`);
@@ -95,6 +96,7 @@ function lines({ stdout }: CliContext): Show {
 
     const { progress } = view;
     if (view.state !== "running" || !progress) return;
+    stdout.write(warn(view));
     const epoch = Math.floor(progress.epoch);
     if (epoch === lastEpoch && performance.now() < nextLineMs) return;
     lastEpoch = epoch;
@@ -107,13 +109,29 @@ function lines({ stdout }: CliContext): Show {
 function bar({ stdout }: CliContext): Show {
   const CLEAR_LINE = "\r\u001b[K";
   let lastState = "";
+  const warn = warnings();
   return (view) => {
     const state = formatState(view);
     if (state !== lastState) stdout.write(`${CLEAR_LINE}${state}\n`);
     lastState = state;
     const { progress } = view;
     if (!["running", "stopping"].includes(view.state) || !progress) return;
+    const warning = warn(view);
+    if (warning !== "") stdout.write(`${CLEAR_LINE}${warning}`);
     stdout.write(`${CLEAR_LINE}${formatBar(view, progress, stdout.columns)}`);
+  };
+}
+
+/** A line when the loss comes to its bound and when it leaves it; else nothing. */
+function warnings(): (view: ExperimentView) => string {
+  let wasAtBound = false;
+  return ({ id, progress }) => {
+    const warning = progress && boundWarning(progress);
+    const isAtBound = warning !== undefined;
+    if (isAtBound === wasAtBound) return "";
+    wasAtBound = isAtBound;
+    if (isAtBound) return `${id} warning: ${warning}\n`;
+    return progress?.stage === "pretrain" ? `${id} the loss has left its bound\n` : "";
   };
 }
 

@@ -82,6 +82,11 @@ function toWireProgress({ id, generation }: Experiment, progress: StageProgress)
     checkpointStep: progress.checkpointStep,
     allReduceSeconds: progress.allReduceSeconds,
     allReduceHidden: progress.allReduceHidden,
+    lossBound: progress.lossBound,
+    lossAtBound: progress.lossAtBound,
+    knn: [...(progress.knn ?? [])],
+    probeTop1: progress.probeTop1,
+    probeTop5: progress.probeTop5,
   };
 }
 

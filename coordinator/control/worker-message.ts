@@ -13,7 +13,7 @@ import type {
   Running as WireRunning,
   WorkerMessage,
 } from "../../proto/gen/coordinator.ts";
-import { TEXT_LENGTH_MAX } from "../../proto/limits.ts";
+import { NEIGHBOURS_LENGTH_MAX, TEXT_LENGTH_MAX } from "../../proto/limits.ts";
 import { PROTOCOL_VERSION } from "../../proto/version.ts";
 import type { StageProgress } from "../experiment/experiment.ts";
 import type { WorkerFacts } from "../member/member.ts";
@@ -55,6 +55,13 @@ const progressSchema = z.object({
   checkpointStep: count.optional(),
   allReduceSeconds: z.number().nonnegative().optional(),
   allReduceHidden: z.number().min(0).max(1).optional(),
+  lossBound: finite.optional(),
+  lossAtBound: z.boolean().optional(),
+  knn: z
+    .array(z.object({ neighbours: count, top1: finite, top5: finite }))
+    .max(NEIGHBOURS_LENGTH_MAX),
+  probeTop1: finite.optional(),
+  probeTop5: finite.optional(),
 });
 
 const failureSchema = z.object({
@@ -175,21 +182,17 @@ function parseRunning(running: WireRunning): Running {
 }
 
 function parseProgress(progress: Progress): StageProgress {
-  const { top1, top5, checkpointStep, allReduceSeconds, allReduceHidden, ...rest } = check(
-    progressSchema,
-    progress,
-    "progress",
-  );
-  return {
-    ...rest,
-    stage: fromWireStage(progress.stage),
-    ...(top1 === undefined ? {} : { top1 }),
-    ...(top5 === undefined ? {} : { top5 }),
-    ...(checkpointStep === undefined ? {} : { checkpointStep }),
-    ...(allReduceSeconds === undefined ? {} : { allReduceSeconds }),
-    ...(allReduceHidden === undefined ? {} : { allReduceHidden }),
-  };
+  const checked = check(progressSchema, progress, "progress");
+  return { ...withoutAbsent(checked), stage: fromWireStage(progress.stage) };
 }
+
+/** The wire's types have a key for a field that is absent; ours do not. */
+function withoutAbsent<T extends object>(value: T): Present<T> {
+  const present = Object.entries(value).filter(([, field]) => field !== undefined);
+  return Object.fromEntries(present) as Present<T>;
+}
+
+type Present<T> = { [K in keyof T]: Exclude<T[K], undefined> };
 
 /**
  * A result that is no JSON object is dropped, not refused: the stage has come to its end with it.

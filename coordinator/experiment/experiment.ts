@@ -40,6 +40,13 @@ export interface StagePlan {
   readonly workers: number;
 }
 
+/** Percent, when so many nearest neighbours vote. */
+interface KnnAccuracy {
+  readonly neighbours: number;
+  readonly top1: number;
+  readonly top5: number;
+}
+
 /** What rank 0 last reported. Counts, units and meaning as `Progress` in coordinator.proto. */
 export interface StageProgress {
   readonly stage: StageName;
@@ -57,6 +64,11 @@ export interface StageProgress {
   readonly checkpointStep?: number;
   readonly allReduceSeconds?: number;
   readonly allReduceHidden?: number;
+  readonly lossBound?: number;
+  readonly lossAtBound?: boolean;
+  readonly knn?: readonly KnnAccuracy[];
+  readonly probeTop1?: number;
+  readonly probeTop5?: number;
 }
 
 /** Why a gang broke up, as one of its members tells it, or as the coordinator saw it. */

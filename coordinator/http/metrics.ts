@@ -89,6 +89,10 @@ const PROGRESS_GAUGES: Readonly<Record<string, [help: string, keyof StageProgres
   simclr_stage_checkpoint_step: ["Newest step in a durable checkpoint.", "checkpointStep"],
   simclr_stage_allreduce_seconds: ["Time of a step's all-reduces.", "allReduceSeconds"],
   simclr_stage_allreduce_hidden_ratio: ["Share of it not waited for.", "allReduceHidden"],
+  simclr_stage_loss_bound: ["ln(2N - 1): the loss when all pairs look alike.", "lossBound"],
+  simclr_stage_loss_at_bound: ["1 while the loss sits at its bound.", "lossAtBound"],
+  simclr_stage_probe_top1_percent: ["Latest top-1 of the online probe.", "probeTop1"],
+  simclr_stage_probe_top5_percent: ["Latest top-5 of the online probe.", "probeTop5"],
 };
 
 function addProgress(registry: Registry, { scheduler }: MetricsSource): void {
@@ -103,8 +107,25 @@ function addProgress(registry: Registry, { scheduler }: MetricsSource): void {
         this.reset();
         for (const { id, progress } of scheduler.experiments().filter(isAtWork)) {
           const value = progress?.[figure];
-          if (typeof value !== "number" || !progress) continue;
-          this.set({ experiment: id, stage: progress.stage }, value);
+          if (!progress || (typeof value !== "number" && typeof value !== "boolean")) continue;
+          this.set({ experiment: id, stage: progress.stage }, Number(value));
+        }
+      },
+    });
+  }
+  for (const accuracy of ["top1", "top5"] as const) {
+    new Gauge({
+      name: `simclr_stage_knn_${accuracy}_percent`,
+      help: `Latest ${accuracy} accuracy of the k nearest neighbours.`,
+      labelNames: ["experiment", "stage", "k"],
+      registers: [registry],
+      collect() {
+        this.reset();
+        for (const { id, progress } of scheduler.experiments().filter(isAtWork)) {
+          if (!progress) continue;
+          for (const { neighbours: k, [accuracy]: percent } of progress.knn ?? []) {
+            this.set({ experiment: id, stage: progress.stage, k }, percent);
+          }
         }
       },
     });

@@ -283,7 +283,31 @@ export interface Progress {
    * which the engine did not have to wait; running means. Absent with one worker.
    */
   allReduceSeconds?: number | undefined;
-  allReduceHidden?: number | undefined;
+  allReduceHidden?:
+    | number
+    | undefined;
+  /**
+   * ln(2N - 1), the loss of a batch of N images whose pairs all look alike, and whether the loss has
+   * come to it and not left it since; pretrain stage only.
+   */
+  lossBound?: number | undefined;
+  lossAtBound?:
+    | boolean
+    | undefined;
+  /**
+   * Latest accuracies of the features on the validation set in percent, where there is one with
+   * labels; pretrain stage only.
+   */
+  knn: KnnAccuracy[];
+  probeTop1?: number | undefined;
+  probeTop5?: number | undefined;
+}
+
+/** Accuracy in percent when so many nearest training images vote for an image's class. */
+export interface KnnAccuracy {
+  neighbours: number;
+  top1: number;
+  top5: number;
 }
 
 /** Sent by every rank when its stage has come to its end. */
@@ -1137,6 +1161,11 @@ function createBaseProgress(): Progress {
     checkpointStep: undefined,
     allReduceSeconds: undefined,
     allReduceHidden: undefined,
+    lossBound: undefined,
+    lossAtBound: undefined,
+    knn: [],
+    probeTop1: undefined,
+    probeTop5: undefined,
   };
 }
 
@@ -1192,6 +1221,21 @@ export const Progress: MessageFns<Progress> = {
     }
     if (message.allReduceHidden !== undefined) {
       writer.uint32(137).double(message.allReduceHidden);
+    }
+    if (message.lossBound !== undefined) {
+      writer.uint32(145).double(message.lossBound);
+    }
+    if (message.lossAtBound !== undefined) {
+      writer.uint32(152).bool(message.lossAtBound);
+    }
+    for (const v of message.knn) {
+      KnnAccuracy.encode(v!, writer.uint32(162).fork()).join();
+    }
+    if (message.probeTop1 !== undefined) {
+      writer.uint32(169).double(message.probeTop1);
+    }
+    if (message.probeTop5 !== undefined) {
+      writer.uint32(177).double(message.probeTop5);
     }
     return writer;
   },
@@ -1345,6 +1389,46 @@ export const Progress: MessageFns<Progress> = {
             message.allReduceHidden = reader.double();
             continue;
           }
+          case 18: {
+            if (tag !== 145) {
+              break;
+            }
+
+            message.lossBound = reader.double();
+            continue;
+          }
+          case 19: {
+            if (tag !== 152) {
+              break;
+            }
+
+            message.lossAtBound = reader.bool();
+            continue;
+          }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.knn.push(KnnAccuracy.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 21: {
+            if (tag !== 169) {
+              break;
+            }
+
+            message.probeTop1 = reader.double();
+            continue;
+          }
+          case 22: {
+            if (tag !== 177) {
+              break;
+            }
+
+            message.probeTop5 = reader.double();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1412,6 +1496,29 @@ export const Progress: MessageFns<Progress> = {
         : isSet(object.all_reduce_hidden)
         ? globalThis.Number(object.all_reduce_hidden)
         : undefined,
+      lossBound: isSet(object.lossBound)
+        ? globalThis.Number(object.lossBound)
+        : isSet(object.loss_bound)
+        ? globalThis.Number(object.loss_bound)
+        : undefined,
+      lossAtBound: isSet(object.lossAtBound)
+        ? globalThis.Boolean(object.lossAtBound)
+        : isSet(object.loss_at_bound)
+        ? globalThis.Boolean(object.loss_at_bound)
+        : undefined,
+      knn: globalThis.Array.isArray(object?.knn)
+        ? object.knn.map((e: any) => KnnAccuracy.fromJSON(e))
+        : [],
+      probeTop1: isSet(object.probeTop1)
+        ? globalThis.Number(object.probeTop1)
+        : isSet(object.probe_top1)
+        ? globalThis.Number(object.probe_top1)
+        : undefined,
+      probeTop5: isSet(object.probeTop5)
+        ? globalThis.Number(object.probeTop5)
+        : isSet(object.probe_top5)
+        ? globalThis.Number(object.probe_top5)
+        : undefined,
     };
   },
 
@@ -1468,6 +1575,21 @@ export const Progress: MessageFns<Progress> = {
     if (message.allReduceHidden !== undefined) {
       obj.allReduceHidden = floatToJson(message.allReduceHidden);
     }
+    if (message.lossBound !== undefined) {
+      obj.lossBound = floatToJson(message.lossBound);
+    }
+    if (message.lossAtBound !== undefined) {
+      obj.lossAtBound = message.lossAtBound;
+    }
+    if (message.knn?.length) {
+      obj.knn = message.knn.map((e) => KnnAccuracy.toJSON(e));
+    }
+    if (message.probeTop1 !== undefined) {
+      obj.probeTop1 = floatToJson(message.probeTop1);
+    }
+    if (message.probeTop5 !== undefined) {
+      obj.probeTop5 = floatToJson(message.probeTop5);
+    }
     return obj;
   },
 
@@ -1493,6 +1615,112 @@ export const Progress: MessageFns<Progress> = {
     message.checkpointStep = object.checkpointStep ?? undefined;
     message.allReduceSeconds = object.allReduceSeconds ?? undefined;
     message.allReduceHidden = object.allReduceHidden ?? undefined;
+    message.lossBound = object.lossBound ?? undefined;
+    message.lossAtBound = object.lossAtBound ?? undefined;
+    message.knn = object.knn?.map((e) => KnnAccuracy.fromPartial(e)) || [];
+    message.probeTop1 = object.probeTop1 ?? undefined;
+    message.probeTop5 = object.probeTop5 ?? undefined;
+    return message;
+  },
+};
+
+function createBaseKnnAccuracy(): KnnAccuracy {
+  return { neighbours: 0, top1: 0, top5: 0 };
+}
+
+export const KnnAccuracy: MessageFns<KnnAccuracy> = {
+  encode(message: KnnAccuracy, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.neighbours !== 0) {
+      writer.uint32(8).uint32(message.neighbours);
+    }
+    if (message.top1 !== 0) {
+      writer.uint32(17).double(message.top1);
+    }
+    if (message.top5 !== 0) {
+      writer.uint32(25).double(message.top5);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KnnAccuracy {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKnnAccuracy();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.neighbours = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.top1 = reader.double();
+            continue;
+          }
+          case 3: {
+            if (tag !== 25) {
+              break;
+            }
+
+            message.top5 = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): KnnAccuracy {
+    return {
+      neighbours: isSet(object.neighbours) ? globalThis.Number(object.neighbours) : 0,
+      top1: isSet(object.top1) ? globalThis.Number(object.top1) : 0,
+      top5: isSet(object.top5) ? globalThis.Number(object.top5) : 0,
+    };
+  },
+
+  toJSON(message: KnnAccuracy): unknown {
+    const obj: any = {};
+    if (message.neighbours !== 0) {
+      obj.neighbours = Math.round(message.neighbours);
+    }
+    if (message.top1 !== 0) {
+      obj.top1 = floatToJson(message.top1);
+    }
+    if (message.top5 !== 0) {
+      obj.top5 = floatToJson(message.top5);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<KnnAccuracy>, I>>(base?: I): KnnAccuracy {
+    return KnnAccuracy.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<KnnAccuracy>, I>>(object: I): KnnAccuracy {
+    const message = createBaseKnnAccuracy();
+    message.neighbours = object.neighbours ?? 0;
+    message.top1 = object.top1 ?? 0;
+    message.top5 = object.top5 ?? 0;
     return message;
   },
 };

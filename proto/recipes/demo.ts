@@ -37,6 +37,7 @@ export const demo: RecipeInput = {
       blur: { probability: 0 },
     },
     checkpoint: { everyEpochs: 8, keep: 2 },
+    monitor: { everyEpochs: 4, knn: { neighbours: [20] } },
   },
   linear: {
     name: "demo-linear",

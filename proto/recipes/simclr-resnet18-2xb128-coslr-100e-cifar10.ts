@@ -47,6 +47,7 @@ export const simclrResnet18Cifar10: RecipeInput = {
       blur: { probability: 0 },
     },
     checkpoint: { everyEpochs: 10, keep: 3 },
+    monitor: { everyEpochs: 5 },
   },
   linear: {
     name: "resnet18_2xb256-linear-coslr-100e_cifar10",

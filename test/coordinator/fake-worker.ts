@@ -138,6 +138,11 @@ export class FakeWorker {
       checkpointStep: undefined,
       allReduceSeconds: undefined,
       allReduceHidden: undefined,
+      lossBound: undefined,
+      lossAtBound: undefined,
+      knn: [],
+      probeTop1: undefined,
+      probeTop5: undefined,
       ...more,
     });
   }

@@ -34,7 +34,14 @@ describe("metrics", function () {
     await rig().submit({ pretrain: 9, linear: 1 });
     await Promise.all(gang.map((worker) => worker.accept()));
     const figures = { epoch: 1.5, loss: 3.25, lr: 0.125, imagesPerSecond: 640, top1: 50.5 };
-    gang[0]?.progress(12, { ...figures, allReduceSeconds: 0.5, allReduceHidden: 0.75 });
+    const quality = {
+      lossBound: 4.5,
+      lossAtBound: true,
+      knn: [{ neighbours: 20, top1: 45.5, top5: 80 }],
+      probeTop1: 47.5,
+    };
+    const reduced = { allReduceSeconds: 0.5, allReduceHidden: 0.75 };
+    gang[0]?.progress(12, { ...figures, ...reduced, ...quality });
     await rig().untilState(id, "running");
     const parked = 'simclr_queue_jobs{state="delayed"}';
     await until("both to be handed over", async () => (await samples()).get(parked) === 2);
@@ -58,6 +65,11 @@ describe("metrics", function () {
       [`simclr_stage_top1_percent${ofStage}`]: 50.5,
       [`simclr_stage_allreduce_seconds${ofStage}`]: 0.5,
       [`simclr_stage_allreduce_hidden_ratio${ofStage}`]: 0.75,
+      [`simclr_stage_loss_bound${ofStage}`]: 4.5,
+      [`simclr_stage_loss_at_bound${ofStage}`]: 1,
+      [`simclr_stage_knn_top1_percent${ofStage.replace("}", ',k="20"}')}`]: 45.5,
+      [`simclr_stage_knn_top5_percent${ofStage.replace("}", ',k="20"}')}`]: 80,
+      [`simclr_stage_probe_top1_percent${ofStage}`]: 47.5,
       [`simclr_experiment_restarts_total{experiment="${id}"}`]: 0,
       [`simclr_build_info{${build}}`]: 1,
     };

@@ -1,6 +1,11 @@
 import assert from "node:assert/strict";
 import type { ExperimentView, ProgressView } from "../../coordinator/cli/experiment-view.ts";
-import { formatBar, formatProgress, formatState } from "../../coordinator/cli/progress-line.ts";
+import {
+  boundWarning,
+  formatBar,
+  formatProgress,
+  formatState,
+} from "../../coordinator/cli/progress-line.ts";
 import { formatCount, formatDuration, formatFigure, formatTable } from "../../proto/cli/format.ts";
 
 const view: ExperimentView = {
@@ -33,6 +38,11 @@ const progress: ProgressView = {
   checkpointStep: undefined,
   allReduceSeconds: undefined,
   allReduceHidden: undefined,
+  lossBound: undefined,
+  lossAtBound: undefined,
+  knn: [],
+  probeTop1: undefined,
+  probeTop5: undefined,
 };
 
 describe("progress bar", () => {
@@ -84,6 +94,24 @@ describe("log line", () => {
       allReduceHidden: 0.834,
     });
     assert.match(line, / {2}all-reduce 0\.41 s, 83 % hidden {2}12,345 images skipped$/);
+  });
+
+  it("gives the accuracies of the features, one of them before the others", () => {
+    const knn = [
+      { neighbours: 20, top1: 45.254, top5: 90 },
+      { neighbours: 200, top1: 43, top5: 88 },
+    ];
+    const line = formatProgress(view, { ...progress, top1: undefined, knn, probeTop1: 47.5 });
+    assert.match(line, / {2}loss 1\.235 {2}20-NN 45\.25 % {2}ETA /);
+    assert.match(line, / {2}lr 1\.000e-4 {2}probe 47\.50 % {2}200-NN 43\.00 % {2}/);
+  });
+
+  it("marks a loss that sits at its bound, and says what that means", () => {
+    const stuck = { ...progress, loss: 6.23, lossBound: 6.2364, lossAtBound: true };
+    assert.match(formatProgress(view, stuck), / {2}loss 6\.230 NEAR ITS BOUND {2}/);
+    assert.match(boundWarning(stuck) ?? "", /ln\(2N - 1\) = 6\.236, where all pairs look alike/);
+    assert.equal(boundWarning({ ...stuck, lossAtBound: false }), undefined);
+    assert.equal(boundWarning(progress), undefined);
   });
 
   it("gives a state its reason", () => {

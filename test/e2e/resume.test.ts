@@ -40,13 +40,19 @@ describe("a run that is stopped in the middle of an epoch", function () {
     await untilExperiment(cluster, id, isAt("succeeded"), 100_000);
 
     const facts = (experiment: string) =>
-      readScalars(cluster, experiment, "pretrain").map(({ step, loss, lr }) => ({
-        step,
-        loss,
-        lr,
+      readScalars(cluster, experiment, "pretrain").map((row) => ({
+        step: row.step,
+        loss: row.loss,
+        lr: row.lr,
+        probe: row["probe/batch_loss"],
       }));
     assert.equal(facts(id).length, 60);
     assert.deepEqual(facts(id), facts(whole));
-    assert.deepEqual(readWeights(cluster, id, "pretrain"), readWeights(cluster, whole, "pretrain"));
+    assert.ok(facts(id).every(({ probe }) => probe! > 0));
+    for (const file of ["model", "probe"]) {
+      const weights = (experiment: string) => readWeights(cluster, experiment, "pretrain", file);
+      assert.ok(weights(id).size > 0);
+      assert.deepEqual(weights(id), weights(whole), `${file}.safetensors`);
+    }
   });
 });

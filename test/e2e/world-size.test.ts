@@ -1,6 +1,10 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import type { RecipeInput } from "../../proto/recipe.ts";
 import type { TensorArray } from "../../worker/checkpoint/element-types.ts";
 import {
+  type Cluster,
   readScalars,
   readWeights,
   tinyRecipe,
@@ -12,7 +16,11 @@ describe("the same recipe on 1 worker x 8 and on 4 workers x 2", function () {
   this.timeout(180_000);
   const suite = useCluster({ images: { train: 16, val: 2 }, workers: 4 });
 
-  async function run(workers: number, batchPerWorker: number): Promise<string> {
+  async function run(
+    workers: number,
+    batchPerWorker: number,
+    monitor: NonNullable<RecipeInput["pretrain"]["monitor"]> = { everyEpochs: 1 },
+  ): Promise<string> {
     const recipe = tinyRecipe(suite.data, {
       stages: ["pretrain"],
       pretrain: {
@@ -22,6 +30,7 @@ describe("the same recipe on 1 worker x 8 and on 4 workers x 2", function () {
         syncBatchNorm: true,
         gradientScale: "exact",
         optimizer: { type: "lars", lr: 0.01 },
+        monitor,
       },
     });
     const id = await suite.submit(recipe);
@@ -47,13 +56,44 @@ describe("the same recipe on 1 worker x 8 and on 4 workers x 2", function () {
     }
     assert.ok(lossesAlone.every((row) => row.all_reduce_s === undefined));
 
+    const [knnAlone, knnGang] = [alone, gang].map((id) =>
+      readEvaluations(suite.cluster, id).map((row) => [row["step"], row["knn/top1_k20"]]),
+    );
+    assert.deepEqual(knnGang, knnAlone);
+
     const weights = readWeights(suite.cluster, gang, "pretrain");
     for (const [name, expected] of readWeights(suite.cluster, alone, "pretrain")) {
       const error = worstError(name, expected, weights.get(name));
       assert.ok(error < 1e-4, `${name} differs by ${error}`);
     }
   });
+
+  it("has the same bits whether its features are looked at or not", async () => {
+    const off = { enabled: false };
+    const [seen, unseen] = [await run(4, 2), await run(4, 2, { knn: off, probe: off })];
+    const losses = (id: string) =>
+      readScalars(suite.cluster, id, "pretrain").map(({ step, loss, lr }) => [step, loss, lr]);
+    assert.deepEqual(losses(seen), losses(unseen));
+    const weights = (id: string) => readWeights(suite.cluster, id, "pretrain");
+    assert.deepEqual(weights(seen), weights(unseen));
+
+    assert.deepEqual(readEvaluations(suite.cluster, unseen), []);
+    assert.deepEqual(
+      readEvaluations(suite.cluster, seen).map((row) => [row["epoch"], row["validation_images"]]),
+      [
+        [1, 4],
+        [2, 4],
+      ],
+    );
+  });
 });
+
+/** The evaluations of a stage, without the time they took. */
+function readEvaluations(cluster: Cluster, id: string): Record<string, unknown>[] {
+  const text = readFileSync(path.join(cluster.workDir, id, "pretrain", "scalars.jsonl"), "utf8");
+  const rows = text.split("\n").filter((line) => line.includes("monitor_seconds"));
+  return rows.map((line) => ({ ...JSON.parse(line), monitor_seconds: undefined }));
+}
 
 /**
  * Largest difference, in units of the tensor's largest value. Biases and running means start at

@@ -84,6 +84,12 @@ const IMAGENET_PRETRAIN = {
   },
   checkpoint: { everyEpochs: 10, keep: 3 },
   dropLast: false,
+  monitor: {
+    everyEpochs: 10,
+    valImages: 5000,
+    knn: { enabled: true, neighbours: [20, 200], temperature: 0.07, trainImages: 20_000 },
+    probe: { enabled: true, lr: 0.3, momentum: 0.9 },
+  },
 };
 
 describe("built-in recipe", () => {

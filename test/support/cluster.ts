@@ -226,6 +226,7 @@ export interface ScalarRow {
   readonly lr?: number;
   readonly all_reduce_s?: number;
   readonly all_reduce_hidden?: number;
+  readonly "probe/batch_loss"?: number;
 }
 
 /** The training lines of a stage's scalars.jsonl. */
@@ -235,13 +236,18 @@ export function readScalars(cluster: Cluster, id: string, stage: string): Scalar
   return rows.map((line) => JSON.parse(line) as ScalarRow).filter((row) => row.loss !== undefined);
 }
 
-/** The weights in the newest checkpoint of a stage. */
-export function readWeights(cluster: Cluster, id: string, stage: string): Map<string, TensorArray> {
+/** The tensors of `file` in the newest checkpoint of a stage. */
+export function readWeights(
+  cluster: Cluster,
+  id: string,
+  stage: string,
+  file = "model",
+): Map<string, TensorArray> {
   const store = path.join(cluster.workDir, id, stage, "checkpoints");
   const newest = readdirSync(store).sort().at(-1);
   assert.ok(newest, `no checkpoint in ${store}`);
   const { tensors } = decodeSafetensors(
-    readFileSync(path.join(store, newest, "model.safetensors")),
+    readFileSync(path.join(store, newest, `${file}.safetensors`)),
   );
   return new Map([...tensors].map(([name, { data }]) => [name, data]));
 }

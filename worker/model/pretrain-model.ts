@@ -76,6 +76,11 @@ export class PretrainModel {
     return this.#parameters.list;
   }
 
+  /** Width of the pooled features. */
+  get features(): number {
+    return this.#plan.backbone.features;
+  }
+
   /** Steps committed so far: every norm's `num_batches_tracked`. */
   get batchesTracked(): number {
     return this.#batchesTracked;
@@ -150,16 +155,22 @@ export class PretrainModel {
 
   /** Pooled features [N, F] in eval mode, with the running statistics; the caller frees them. */
   evalFeatures(images: Tensor): Tensor {
+    return this.#engine.scope(() => this.openEval()(images));
+  }
+
+  /**
+   * Uploads the running statistics for many batches.
+   * @returns what {@link evalFeatures} does, for as long as the scope lasts and no step is made
+   */
+  openEval(): (images: Tensor) => Tensor {
     const engine = this.#engine;
-    return engine.scope(() => {
-      const statistics = new Map(
-        [...this.#statistics].map(([name, { data, shape }]) => [name, engine.upload(data, shape)]),
-      );
-      const tensorOf = (name: string): Tensor =>
-        statistics.get(name) ?? this.#parameters.weight(name);
-      const pass = { engine, eps: this.#recipe.normEps, tensorOf };
-      return inferFeatures(pass, this.#plan.backbone, images);
-    });
+    const statistics = new Map(
+      [...this.#statistics].map(([name, { data, shape }]) => [name, engine.upload(data, shape)]),
+    );
+    const tensorOf = (name: string): Tensor =>
+      statistics.get(name) ?? this.#parameters.weight(name);
+    const pass = { engine, eps: this.#recipe.normEps, tensorOf };
+    return (images) => inferFeatures(pass, this.#plan.backbone, images);
   }
 
   /** A snapshot of weights and running statistics. */

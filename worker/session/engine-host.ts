@@ -5,6 +5,7 @@ import type { Worker } from "node:worker_threads";
 import { FleetError } from "../../proto/errors.ts";
 import type { EngineThreadData } from "../train/engine-thread.ts";
 import {
+  CONTROL_ANSWERS,
   CONTROL_STOP,
   type EngineThreadMessage,
   type StageJob,
@@ -86,13 +87,15 @@ export class EngineHost {
       };
       thread.on("message", listen);
     });
-    thread.postMessage({ type: "run", job }, job.group ? [job.group.port] : []);
+    const ports = [job.group?.port, job.monitor?.port].filter((port) => port !== undefined);
+    thread.postMessage({ type: "run", job }, ports);
     return Promise.race([ended, this.died]);
   }
 
   /** Asks a running stage to stop at its next step boundary. */
   stop(job: StageJob): void {
     Atomics.store(job.control, CONTROL_STOP, 1);
+    Atomics.notify(job.control, CONTROL_ANSWERS);
   }
 
   async close(): Promise<void> {

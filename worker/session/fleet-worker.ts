@@ -276,6 +276,10 @@ class StageReporter {
       case "validated":
         this.#progress?.validated(event, nowMs);
         return;
+      case "monitored":
+        this.#metrics.monitored(event.figures, event.seconds);
+        this.#progress?.monitored(event.figures, nowMs);
+        return;
       case "checkpoint":
         this.#metrics.checkpoint(event.step, event.seconds);
         this.#progress?.checkpoint(event.step, nowMs);

@@ -1,7 +1,7 @@
 /** What the loader threads are asked for, from a recipe and a rank's place in the gang. */
 
 import type { Recipe, StageName } from "../../proto/recipe.ts";
-import type { LoadPlan } from "../data/load-plan.ts";
+import type { LoadPlan, ValidationPlan } from "../data/load-plan.ts";
 
 export interface Place {
   readonly rank: number;
@@ -22,7 +22,7 @@ export function trainPlan(recipe: Recipe, stage: StageName, place: Place): LoadP
 }
 
 /** As many passes as the stage will still validate. */
-export function validationPlan(recipe: Recipe, place: Place): LoadPlan {
+export function validationPlan(recipe: Recipe, place: Place): ValidationPlan {
   const { data, seed, linear } = recipe;
   const { batchPerWorker, resizeEdge, everyEpochs } = linear.validation;
   return {
@@ -37,4 +37,13 @@ export function validationPlan(recipe: Recipe, place: Place): LoadPlan {
     resizeEdge,
     passes: Math.ceil(linear.epochs / everyEpochs) + 1,
   };
+}
+
+/**
+ * One pass over at most `limit` images, as validation sees them. Unreadable ones are left out,
+ * however many there are: what only looks on ends no training.
+ */
+export function monitorPlan(recipe: Recipe, place: Place, limit: number): ValidationPlan {
+  const plan = validationPlan(recipe, place);
+  return { ...plan, limit, passes: 1, skipLimit: Number.MAX_SAFE_INTEGER };
 }

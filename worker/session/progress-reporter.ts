@@ -1,7 +1,7 @@
 /** Turns the steps of rank 0 into progress reports for the coordinator, at a bounded rate. */
 
 import type { Progress, Stage } from "../../proto/gen/coordinator.ts";
-import type { StepReport } from "../train/stage-job.ts";
+import type { MonitorFigures, StepReport } from "../train/stage-job.ts";
 
 const INTERVAL_MS = 500;
 /** Weight of the newest step in the running means of times. */
@@ -24,6 +24,7 @@ export class ProgressReporter {
   #hiddenSeconds: number | undefined;
   #lastReport: StepReport | undefined;
   #accuracy: { readonly top1: number; readonly top5: number } | undefined;
+  #monitor: MonitorFigures | undefined;
   #skipped = 0;
   #checkpointStep: number | undefined;
 
@@ -45,6 +46,11 @@ export class ProgressReporter {
 
   validated(accuracy: { readonly top1: number; readonly top5: number }, nowMs: number): void {
     this.#accuracy = accuracy;
+    this.#report(nowMs);
+  }
+
+  monitored(figures: MonitorFigures, nowMs: number): void {
+    this.#monitor = figures;
     this.#report(nowMs);
   }
 
@@ -80,6 +86,15 @@ export class ProgressReporter {
       checkpointStep: this.#checkpointStep,
       allReduceSeconds: this.#reduceSeconds,
       allReduceHidden: shareOf(this.#hiddenSeconds, this.#reduceSeconds),
+      lossBound: report.bound?.value,
+      lossAtBound: report.bound?.isReached,
+      knn: (this.#monitor?.knn ?? []).map(({ neighbours, top1, top5 }) => ({
+        neighbours,
+        top1,
+        top5,
+      })),
+      probeTop1: this.#monitor?.probe?.top1,
+      probeTop5: this.#monitor?.probe?.top5,
     });
   }
 }

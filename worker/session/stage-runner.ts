@@ -13,15 +13,19 @@ import { findCheckpoint } from "../checkpoint/checkpoint-store.ts";
 import { bridgeGroup, type GroupBridge } from "../collective/bridge.ts";
 import { joinGroup, type PeerGroup } from "../collective/peer-group.ts";
 import type { PeerServer } from "../collective/peer-server.ts";
-import { checkClasses, type Dataset, openDataset } from "../data/dataset.ts";
+import { type Dataset, openDataset } from "../data/dataset.ts";
 import type { SplitName } from "../data/invalid-data.ts";
+import type { LoadPlan } from "../data/load-plan.ts";
 import { type Loaders, startLoaders } from "../data/loaders.ts";
 import { checkpointStore } from "../train/stage-context.ts";
-import { CONTROL_WORDS, type StageJob } from "../train/stage-job.ts";
+import { CONTROL_WORDS, type MonitorJob, type StageJob } from "../train/stage-job.ts";
 import { joinCount, splitCount } from "../train/sync-state.ts";
 import type { EngineHost, StageEvent, StageOutcome } from "./engine-host.ts";
-import { trainPlan, validationPlan } from "./load-plans.ts";
+import { monitorPlan, type Place, trainPlan, validationPlan } from "./load-plans.ts";
 import { logIndexing } from "./log-indexing.ts";
+import type { MonitorData } from "./monitor-data.ts";
+import { MonitorLoaders } from "./monitor-loaders.ts";
+import { monitorFacts, openStageData, type StageData } from "./stage-data.ts";
 import { waitTogether } from "./wait-together.ts";
 
 export interface StageRunnerOptions {
@@ -44,14 +48,11 @@ export interface StageListener {
 /** Below the work folder: indexes of data that lies where nothing can be written. */
 const INDEX_FOLDER = ".data-index";
 
-interface StageData {
-  readonly train: Dataset;
-  readonly validation: Dataset | undefined;
-}
-
 /** Where a stage starts, the same on all ranks. */
 interface Start {
   readonly step: number;
+  /** Whether every rank has found the same for the monitor. */
+  readonly isMonitored: boolean;
   readonly resumeFrom: string | undefined;
   readonly backboneFrom: string | undefined;
 }
@@ -66,6 +67,7 @@ export class StageRunner {
   readonly #openLoaders: Loaders[] = [];
   #group: PeerGroup | undefined;
   #bridge: GroupBridge | undefined;
+  #monitorLoaders: MonitorLoaders | undefined;
   #job: StageJob | undefined;
 
   /** @throws {FleetError} RECIPE_INVALID, USAGE when the assignment makes no sense */
@@ -95,6 +97,7 @@ export class StageRunner {
     if (this.#job) this.#options.engine.stop(this.#job);
     this.#group?.abort(error);
     for (const loaders of this.#openLoaders) void loaders.close();
+    void this.#monitorLoaders?.close();
   }
 
   /** Resolves when the worker is free again; never rejects for an operating error. */
@@ -135,16 +138,21 @@ export class StageRunner {
     });
     this.#group = group;
     listener.onGroup(group);
-    const { train, validation } = await waitTogether(group, this.#openData());
-    const start = await this.#agreeOnStart(group, train.count, validation?.count ?? 0);
+    const open = (split: SplitName): Promise<Dataset> => this.#openSplit(split);
+    const data = await waitTogether(group, openStageData(this.recipe, this.stage, open));
+    const start = await this.#agreeOnStart(group, data);
     this.#throwIfAborted();
-    const shared = async (dataset: Dataset, plan: ReturnType<typeof trainPlan>) => {
-      const onSkipped = listener.onSkipped;
-      const loaders = await startLoaders({ dataset, plan, threads: loaderThreads, onSkipped });
+    const { train, validation } = data;
+    const onSkipped = onceEach(listener.onSkipped);
+    const load = (dataset: Dataset, plan: LoadPlan): Promise<Loaders> =>
+      startLoaders({ dataset, plan, threads: loaderThreads, onSkipped });
+    const shared = async (dataset: Dataset, plan: LoadPlan) => {
+      const loaders = await load(dataset, plan);
       this.#openLoaders.push(loaders);
       return loaders.shared;
     };
     const place = { rank, worldSize: peers.length, startStep: start.step };
+    const control = new Int32Array(new SharedArrayBuffer(CONTROL_WORDS * 4));
     this.#bridge = peers.length > 1 ? await bridgeGroup(group) : undefined;
     this.#job = {
       experimentId,
@@ -161,44 +169,65 @@ export class StageRunner {
         : undefined,
       validationImages: validation?.count ?? 0,
       classes: train.classes,
+      monitor: start.isMonitored ? this.#openMonitor(data, { place, control, load }) : undefined,
       resumeFrom: start.resumeFrom,
       startStep: start.step,
       backboneFrom: start.backboneFrom,
-      control: new Int32Array(new SharedArrayBuffer(CONTROL_WORDS * 4)),
+      control,
     };
     this.#throwIfAborted();
     return engine.run(this.#job, listener.onEvent);
   }
 
   /** @throws {FleetError} DATA_INVALID; whatever the stage was ended early with */
-  async #openData(): Promise<StageData> {
-    const { data, linear } = this.recipe;
-    const open = (split: SplitName): Promise<Dataset> =>
-      openDataset(data, split, {
-        indexFolder: path.join(path.resolve(this.#options.workDir), INDEX_FOLDER),
-        signal: this.#abort.signal,
-        ...logIndexing(this.#log, split),
-      });
-    const train = await open("train");
-    const validation = this.stage === "linear" ? await open("val") : undefined;
-    if (validation) checkClasses(train, validation, linear.classes);
-    return { train, validation };
+  #openSplit(split: SplitName): Promise<Dataset> {
+    return openDataset(this.recipe.data, split, {
+      indexFolder: path.join(path.resolve(this.#options.workDir), INDEX_FOLDER),
+      signal: this.#abort.signal,
+      ...logIndexing(this.#log, split),
+    });
+  }
+
+  #openMonitor(
+    { train, monitor }: StageData,
+    parts: {
+      readonly place: Place;
+      readonly control: StageJob["control"];
+      readonly load: (dataset: Dataset, plan: LoadPlan) => Promise<Loaders>;
+    },
+  ): MonitorJob | undefined {
+    if (monitor?.type !== "usable") return undefined;
+    const { knn, valImages } = this.recipe.pretrain.monitor;
+    const { classes, val } = monitor;
+    const datasets = { train, val };
+    const splits = {
+      train: { plan: monitorPlan(this.recipe, parts.place, knn.trainImages), count: train.count },
+      val: { plan: monitorPlan(this.recipe, parts.place, valImages), count: val.count },
+    };
+    const loaders = new MonitorLoaders(parts.control, (split) =>
+      parts.load(datasets[split], splits[split].plan),
+    );
+    this.#monitorLoaders = loaders;
+    return { port: loaders.port, classes, splits };
   }
 
   /**
    * Rank 0 looks for checkpoints; every rank learns the step and checks that its data is the same.
    */
-  async #agreeOnStart(group: PeerGroup, train: number, validation: number): Promise<Start> {
+  async #agreeOnStart(group: PeerGroup, data: StageData): Promise<Start> {
     const start = group.rank === 0 ? this.#findStart() : undefined;
-    const facts = [start?.step ?? 0, train, validation].flatMap((n) => [...splitCount(n)]);
-    const all = await group.allGather(Float32Array.from(facts));
+    const images = [data.train.count, data.validation?.count ?? 0];
+    const facts = [start?.step ?? 0, ...images, ...monitorFacts(data)];
+    const all = await group.allGather(Float32Array.from(facts.flatMap((n) => [...splitCount(n)])));
+    const factOf = (rank: number, fact: number): number =>
+      joinCount(all, facts.length * rank + fact);
     for (let rank = 1; rank < group.worldSize; rank++) {
       for (const [fact, split] of [
         [1, "training"],
         [2, "validation"],
       ] as const) {
-        const own = joinCount(all, 3 * rank + fact);
-        const first = joinCount(all, fact);
+        const own = factOf(rank, fact);
+        const first = factOf(0, fact);
         if (own === first) continue;
         throw new FleetError(
           "DATA_INVALID",
@@ -207,15 +236,28 @@ export class StageRunner {
         );
       }
     }
+    const ranks = Array.from({ length: group.worldSize }, (_, rank) => rank);
+    // The last two facts are the monitor's, and differing ones only leave the monitor out.
+    const isMonitored = ranks.every((rank) =>
+      [3, 4].every((fact) => factOf(rank, fact) > 0 && factOf(rank, fact) === factOf(0, fact)),
+    );
+    if (data.monitor && !isMonitored) this.#sayWhyNotMonitored(data.monitor);
     return {
-      step: joinCount(all, 0),
+      step: factOf(0, 0),
+      isMonitored,
       resumeFrom: start?.resumeFrom,
       backboneFrom: start?.backboneFrom,
     };
   }
 
+  #sayWhyNotMonitored(monitor: MonitorData): void {
+    const isFirst = this.assignment.rank === 0;
+    const because = monitor.type === "none" ? monitor.because : "the ranks' data differ";
+    if (isFirst) this.#log.info({ because }, "no k-NN and no online probe in this stage");
+  }
+
   /** @throws {FleetError} CHECKPOINT_INVALID when the linear stage has no backbone to evaluate */
-  #findStart(): Start {
+  #findStart(): Omit<Start, "isMonitored"> {
     const resume = this.#newestCheckpoint(this.stage);
     if (resume) this.#log.info({ step: resume.manifest.step, folder: resume.folder }, "resuming");
     const isFresh = this.stage === "linear" && this.recipe.linear.init !== "random" && !resume;
@@ -256,9 +298,20 @@ export class StageRunner {
   async #takeDown(outcome: StageOutcome): Promise<void> {
     this.#bridge?.close();
     if (outcome.type === "stopped") this.#group?.abort(outcome.error);
-    await Promise.all(this.#openLoaders.map((loaders) => loaders.close()));
+    const loaders = [...this.#openLoaders, this.#monitorLoaders];
+    await Promise.all(loaders.map((each) => each?.close()));
     await this.#group?.close();
   }
+}
+
+/** A monitor reads images that the training reads too, and reads them again and again. */
+function onceEach(listener: StageListener["onSkipped"]): StageListener["onSkipped"] {
+  const named = new Set<string>();
+  return (skip) => {
+    if (named.has(skip.path)) return;
+    named.add(skip.path);
+    listener(skip);
+  };
 }
 
 function stageName({ stage }: Assignment): StageName {

@@ -3,7 +3,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import { SOFTWARE_VERSION } from "../../proto/version.ts";
 import type { GroupStats } from "../collective/reduce-stats.ts";
-import { PHASES, type StepReport } from "../train/stage-job.ts";
+import { type MonitorFigures, PHASES, type StepReport } from "../train/stage-job.ts";
 
 /** From a wasm demo step to a large GPU step. */
 const STEP_BUCKETS_S = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
@@ -31,6 +31,13 @@ export class WorkerMetrics {
   readonly #currentStep = this.#gauge("step", "Last finished step.");
   readonly #checkpoint = this.#gauge("checkpoint_step", "Step of the newest checkpoint.");
   readonly #checkpointSeconds = this.#gauge("checkpoint_seconds", "Time the checkpoint took.");
+  readonly #bound = this.#gauge("loss_bound", "ln(2N - 1): the loss when all pairs look alike.");
+  readonly #atBound = this.#gauge("loss_at_bound", "1 while the loss sits at its bound.");
+  readonly #knnTop1 = this.#gauge("knn_top1_percent", "Latest k-NN top-1 accuracy.", ["k"]);
+  readonly #knnTop5 = this.#gauge("knn_top5_percent", "Latest k-NN top-5 accuracy.", ["k"]);
+  readonly #probeTop1 = this.#gauge("probe_top1_percent", "Latest top-1 of the online probe.");
+  readonly #probeTop5 = this.#gauge("probe_top5_percent", "Latest top-5 of the online probe.");
+  readonly #monitorSeconds = this.#gauge("monitor_seconds", "Time the latest evaluation took.");
   #labels: Record<string, string> | undefined;
 
   constructor(engine: string, device: string) {
@@ -52,7 +59,9 @@ export class WorkerMetrics {
   end(): void {
     this.#labels = undefined;
     const ofLastStep = [this.#loss, this.#lr, this.#currentStep, this.#hidden];
-    for (const metric of ofLastStep) metric.reset();
+    const ofQuality = [this.#bound, this.#atBound, this.#knnTop1, this.#knnTop5];
+    const ofProbe = [this.#probeTop1, this.#probeTop5, this.#monitorSeconds];
+    for (const metric of [...ofLastStep, ...ofQuality, ...ofProbe]) metric.reset();
   }
 
   step(report: StepReport): void {
@@ -67,6 +76,21 @@ export class WorkerMetrics {
     this.#lr.set(labels, report.lr);
     this.#currentStep.set(labels, report.step);
     if (report.allReduce) this.#hidden.set(labels, report.allReduce.hidden);
+    if (!report.bound) return;
+    this.#bound.set(labels, report.bound.value);
+    this.#atBound.set(labels, report.bound.isReached ? 1 : 0);
+  }
+
+  monitored({ knn, probe }: MonitorFigures, seconds: number): void {
+    const labels = this.#labels;
+    if (!labels) return;
+    for (const { neighbours: k, top1, top5 } of knn) {
+      this.#knnTop1.set({ ...labels, k }, top1);
+      this.#knnTop5.set({ ...labels, k }, top5);
+    }
+    if (probe) this.#probeTop1.set(labels, probe.top1);
+    if (probe) this.#probeTop5.set(labels, probe.top5);
+    this.#monitorSeconds.set(labels, seconds);
   }
 
   skippedImage(): void {
@@ -90,8 +114,8 @@ export class WorkerMetrics {
     return new Counter({ ...this.#describe(name, help, []) });
   }
 
-  #gauge(name: string, help: string): Gauge {
-    return new Gauge({ ...this.#describe(name, help, []) });
+  #gauge(name: string, help: string, labels: readonly string[] = []): Gauge {
+    return new Gauge({ ...this.#describe(name, help, labels) });
   }
 
   #histogram(name: string, help: string, labels: readonly string[]): Histogram {

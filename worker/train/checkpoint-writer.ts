@@ -3,7 +3,7 @@
 import { performance } from "node:perf_hooks";
 import { FleetError } from "../../proto/errors.ts";
 import { inputOf } from "../../proto/model/input-view.ts";
-import { type Checkpoint, readCheckpoint, saveCheckpoint } from "../checkpoint/checkpoint-store.ts";
+import { readCheckpoint, saveCheckpoint } from "../checkpoint/checkpoint-store.ts";
 import { naming } from "../checkpoint/naming.ts";
 import type { ModelState, NamedTensors } from "../model/model-state.ts";
 import { checkpointStore, type StageContext } from "./stage-context.ts";
@@ -16,19 +16,26 @@ export interface Trained {
   importVelocities(velocities: NamedTensors): void;
 }
 
+/** What a checkpoint carries beside the model, so that results do not depend on interruptions. */
+export interface Beside {
+  readonly scalars: Readonly<Record<string, number>>;
+  /** Weights and momentum of the online probe. */
+  readonly probe?: NamedTensors;
+}
+
 /**
  * Puts a checkpoint of the same stage into `model`.
  *
- * @returns the figures that it carries
+ * @returns what else it carries
  * @throws {FleetError} CHECKPOINT_INVALID naming the folder and what does not fit
  */
-export function restoreCheckpoint(folder: string, model: Trained): Checkpoint["manifest"] {
-  const { manifest, model: tensors, optimizer } = readCheckpoint(folder);
+export function restoreCheckpoint(folder: string, model: Trained): Beside {
+  const { manifest, model: tensors, optimizer, probe } = readCheckpoint(folder);
   naming(folder, () => {
     model.importState({ tensors, batchesTracked: manifest.batchesTracked });
     model.importVelocities(optimizer);
   });
-  return manifest;
+  return { scalars: manifest.scalars, ...(probe && { probe }) };
 }
 
 /** Decides when rank 0 writes a checkpoint, and writes it. */
@@ -46,13 +53,13 @@ export class CheckpointWriter {
   }
 
   /** Writes one when `step` ends an epoch or an interval that asks for it. */
-  afterStep(step: number, stepsTotal: number, scalars: Readonly<Record<string, number>>): void {
+  afterStep(step: number, stepsTotal: number, beside: () => Beside): void {
     const { everyEpochs, everySteps } = this.#recipe.checkpoint;
     const isDue =
       step === stepsTotal ||
       step % (everyEpochs * this.#stepsPerEpoch) === 0 ||
       (everySteps !== undefined && step % everySteps === 0);
-    if (isDue) this.save(step, scalars);
+    if (isDue) this.save(step, beside);
   }
 
   /**
@@ -61,17 +68,19 @@ export class CheckpointWriter {
    * @throws {FleetError} STORAGE_FAILED; LOSS_NOT_FINITE when a weight is NaN or infinite, so that
    *   such a state never replaces a good checkpoint
    */
-  save(step: number, scalars: Readonly<Record<string, number>>): void {
+  save(step: number, beside: () => Beside): void {
     const { job, send } = this.#context;
     if (job.rank !== 0 || step === 0 || this.#savedStep === step) return;
     const started = performance.now();
     const { tensors, batchesTracked } = this.#model.exportState();
     assertFinite(tensors, step);
+    const { scalars, probe } = beside();
     saveCheckpoint(
       checkpointStore(job.folder),
       {
         model: tensors,
         optimizer: this.#model.exportVelocities(),
+        ...(probe && { probe }),
         manifest: {
           format: "simclr-fleet/checkpoint/1",
           experimentId: job.experimentId,

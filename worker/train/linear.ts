@@ -19,12 +19,13 @@ import type { ModelState } from "../model/model-state.ts";
 import { updateOptions } from "../optim/update-options.ts";
 import { restoreCheckpoint } from "./checkpoint-writer.ts";
 import { assertFiniteNumbers } from "./finite.ts";
+import type { Accuracy } from "./hits.ts";
 import type { StageContext } from "./stage-context.ts";
-import type { StageResult } from "./stage-job.ts";
+import type { StageResult, TrainedStep } from "./stage-job.ts";
 import { broadcastState } from "./sync-state.ts";
 import { TrainingLoop } from "./training-loop.ts";
 import type { TrainingProgress } from "./training-progress.ts";
-import { type Accuracy, validate } from "./validate.ts";
+import { validate } from "./validate.ts";
 
 /** Rank 0 returns the stage's result, the others nothing. */
 export function linearEvaluation(
@@ -78,7 +79,7 @@ class LinearEvaluation {
     return this.#result();
   }
 
-  #step(batch: Batch, lr: number): number {
+  #step(batch: Batch, lr: number): TrainedStep {
     const { clock } = this.#loop;
     const { job, group } = this.#context;
     this.#forwardBackward(batch);
@@ -92,7 +93,7 @@ class LinearEvaluation {
       this.#engine.update(parameter.weight, parameter.velocity, this.#gradients[index]!, options);
     }
     clock.end("update");
-    return loss;
+    return { loss };
   }
 
   /** Fills the shared buffer with this rank's part of the gradient and of the loss. */

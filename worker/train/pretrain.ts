@@ -14,14 +14,16 @@ import { createBatchReducer } from "../model/batch-reducer.ts";
 import { initialState } from "../model/initial-state.ts";
 import { PretrainModel } from "../model/pretrain-model.ts";
 import { updateOptions } from "../optim/update-options.ts";
-import { restoreCheckpoint } from "./checkpoint-writer.ts";
+import { type Beside, restoreCheckpoint } from "./checkpoint-writer.ts";
 import { assertFiniteNumbers, guardReducer } from "./finite.ts";
 import { GradientBuckets } from "./gradient-buckets.ts";
+import { LossBoundWatch } from "./loss-bound-watch.ts";
+import { Monitor } from "./monitor.ts";
+import { passOver } from "./monitor-batches.ts";
 import type { StageContext } from "./stage-context.ts";
-import type { StageResult } from "./stage-job.ts";
+import type { MonitorJob, StageResult, TrainedStep } from "./stage-job.ts";
 import { broadcastState } from "./sync-state.ts";
 import { TrainingLoop } from "./training-loop.ts";
-import type { TrainingProgress } from "./training-progress.ts";
 
 /** Rank 0 returns the stage's result, the others nothing. */
 export function pretrain(
@@ -39,6 +41,8 @@ class Pretraining {
   readonly #buckets: GradientBuckets;
   readonly #reducer: BatchReducer | undefined;
   readonly #loop: TrainingLoop;
+  readonly #bound: LossBoundWatch;
+  readonly #monitor: Monitor | undefined;
 
   constructor(engine: Engine, context: StageContext) {
     const { job, group } = context;
@@ -46,7 +50,12 @@ class Pretraining {
     this.#engine = engine;
     this.#context = context;
     this.#loop = new TrainingLoop(context);
-    this.#model = restore(engine, context, this.#loop.progress);
+    const { stepsPerEpoch, progress } = this.#loop;
+    this.#bound = new LossBoundWatch(context, stepsPerEpoch);
+    const { model, checkpoint } = restore(engine, context);
+    progress.restore(checkpoint?.scalars ?? {});
+    this.#bound.restore(checkpoint?.scalars ?? {});
+    this.#model = model;
     this.#buckets = new GradientBuckets(
       engine,
       group,
@@ -55,17 +64,42 @@ class Pretraining {
     );
     const isSynced = recipe.pretrain.syncBatchNorm && job.worldSize > 1;
     this.#reducer = isSynced
-      ? guardReducer(createBatchReducer(group), job.rank, () => this.#loop.progress.step + 1)
+      ? guardReducer(createBatchReducer(group), job.rank, () => progress.step + 1)
       : undefined;
+    this.#monitor = job.monitor && this.#openMonitor(job.monitor);
+    if (job.startStep > 0) this.#monitor?.restore(checkpoint, job.startStep);
+  }
+
+  #openMonitor(monitor: MonitorJob): Monitor {
+    const { job } = this.#context;
+    return new Monitor({
+      engine: this.#engine,
+      context: this.#context,
+      monitor,
+      model: this.#model,
+      stepsPerEpoch: this.#loop.stepsPerEpoch,
+      passOver: (split, visit) => passOver(job, monitor, split, visit),
+    });
   }
 
   run(batches: BatchReader): StageResult | undefined {
-    const train = (batch: Batch, lr: number): number => this.#step(batch, lr);
-    this.#loop.run(batches, { model: this.#model, train });
-    return this.#loop.progress.result();
+    const { progress } = this.#loop;
+    this.#loop.run(batches, {
+      model: this.#model,
+      train: (batch, lr) => this.#step(batch, lr),
+      afterStep: () => this.#monitor?.evaluate(progress.step),
+      beside: () => this.#beside(),
+    });
+    const result = progress.result();
+    return result && { ...result, ...this.#monitor?.result() };
   }
 
-  #step(batch: Batch, lr: number): number {
+  #beside(): Beside {
+    const { scalars = {}, ...rest } = this.#monitor?.beside() ?? {};
+    return { ...rest, scalars: { ...this.#bound.scalars(), ...scalars } };
+  }
+
+  #step(batch: Batch, lr: number): TrainedStep {
     const { job, group } = this.#context;
     const { optimizer, gradientScale } = job.recipe.pretrain;
     const loss = this.#forwardBackward(batch);
@@ -79,8 +113,10 @@ class Pretraining {
       this.#engine.update(parameter.weight, parameter.velocity, gradient, options);
     }
     this.#model.commitStatistics();
+    const probe = this.#monitor?.update(batch.step);
     this.#loop.clock.end("update");
-    return loss;
+    const bound = this.#bound.add(batch.step + 1, loss, batch.count * group.worldSize);
+    return { loss, bound, ...(probe && { probe }) };
   }
 
   /** Fills the gradient buckets and returns the global loss. */
@@ -92,7 +128,7 @@ class Pretraining {
     return engine.scope(() => {
       const shape = [batch.count * batch.views, 3, data.imageSize, data.imageSize];
       const images = engine.uploadImages(batch.pixels, shape, data);
-      const { z } = this.#model.forwardTrain(images, this.#reducer);
+      const { features, z } = this.#model.forwardTrain(images, this.#reducer);
       const dim = z.shape[1] ?? 0;
       const z_RD = engine.download(z);
       clock.end("forward");
@@ -104,6 +140,7 @@ class Pretraining {
       });
       const rank = brokenRank ?? job.rank;
       assertFiniteNumbers(Float32Array.of(loss), { ...where, rank, what: "loss is" });
+      this.#monitor?.backward(features, batch.labels);
       clock.end("loss");
       const dz = engine.upload(dz_RD, z.shape);
       this.#model.backward(dz, (index, gradient) => this.#buckets.add(index, gradient));
@@ -117,13 +154,11 @@ class Pretraining {
 function restore(
   engine: Engine,
   { job, group }: StageContext,
-  progress: TrainingProgress,
-): PretrainModel {
+): { readonly model: PretrainModel; readonly checkpoint: Beside | undefined } {
   const { model: recipe, seed } = job.recipe;
   const model = new PretrainModel(engine, recipe, initialState(recipe, "pretrain", seed));
-  if (job.resumeFrom !== undefined) {
-    progress.restore(restoreCheckpoint(job.resumeFrom, model).scalars);
-  }
+  const { resumeFrom } = job;
+  const checkpoint = resumeFrom === undefined ? undefined : restoreCheckpoint(resumeFrom, model);
   if (job.startStep > 0) broadcastState(group, model);
-  return model;
+  return { model, checkpoint };
 }

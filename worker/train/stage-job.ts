@@ -5,10 +5,13 @@
  * everything that it says goes out by `postMessage` at once.
  */
 
+import type { MessagePort } from "node:worker_threads";
 import type { PlainError } from "../../proto/errors.ts";
 import type { Recipe, StageName } from "../../proto/recipe.ts";
 import type { GroupLink } from "../collective/bridge.ts";
+import type { ValidationPlan } from "../data/load-plan.ts";
 import type { SharedBatches } from "../data/loaders.ts";
+import type { Accuracy } from "./hits.ts";
 
 /** Everything the engine thread needs to run its rank of one stage. */
 export interface StageJob {
@@ -27,18 +30,47 @@ export interface StageJob {
   readonly validation: SharedBatches | undefined;
   readonly validationImages: number;
   readonly classes: readonly string[];
+  /** Pre-training on data with labels only, unless the recipe does without. */
+  readonly monitor: MonitorJob | undefined;
   /** Checkpoint to go on from; read by rank 0 and sent to the others. */
   readonly resumeFrom: string | undefined;
   readonly startStep: number;
   /** File or checkpoint with the linear stage's backbone; random when absent. Rank 0 only. */
   readonly backboneFrom: string | undefined;
-  /** Int32 words: {@link CONTROL_STOP}. */
+  /** Int32 words: {@link CONTROL_STOP}, {@link CONTROL_ANSWERS}. */
   readonly control: Int32Array<SharedArrayBuffer>;
 }
 
+export type MonitorSplit = "train" | "val";
+
+/** What the engine thread needs to judge the features while they are trained. */
+export interface MonitorJob {
+  /** Takes {@link MonitorRequest}s, gives {@link MonitorAnswer}s. Moves to the engine thread. */
+  readonly port: MessagePort;
+  readonly classes: number;
+  /** This rank's share of each split, and how many images the split has before the plan's limit. */
+  readonly splits: Readonly<
+    Record<MonitorSplit, { readonly plan: ValidationPlan; readonly count: number }>
+  >;
+}
+
+/**
+ * "open" begins a pass over a split and is answered; "close" ends it. The loaders' threads live in
+ * between only.
+ */
+export type MonitorRequest =
+  | { readonly type: "open"; readonly split: MonitorSplit }
+  | { readonly type: "close" };
+
+export type MonitorAnswer =
+  | { readonly type: "opened"; readonly batches: SharedBatches }
+  | { readonly type: "failed"; readonly error: PlainError };
+
 /** Index of the word that the main thread sets to 1 to stop the stage at its next step boundary. */
 export const CONTROL_STOP = 0;
-export const CONTROL_WORDS = 1;
+/** Index of the word that counts the {@link MonitorAnswer}s; a stop wakes its waiters, too. */
+export const CONTROL_ANSWERS = 1;
+export const CONTROL_WORDS = 2;
 
 /** Where the time of a step went, in seconds. */
 export const PHASES = ["data", "forward", "loss", "backward", "reduce", "update"] as const;
@@ -53,14 +85,43 @@ export interface AllReduceTime {
   readonly hidden: number;
 }
 
+/** Where the contrastive loss lies in relation to ln(2N - 1). */
+export interface LossBound {
+  readonly value: number;
+  /** Whether the loss has come to it, or not left it, by the rule of worker/loss/bound-watch.ts. */
+  readonly isReached: boolean;
+}
+
+/** The online probe on a training batch of the gang, before its update. */
+export interface ProbeStep {
+  readonly loss: number;
+  /** Percent of the views. */
+  readonly top1: number;
+}
+
+/** What a step has come to, the same on all ranks. */
+export interface TrainedStep {
+  readonly loss: number;
+  /** Pre-training only. */
+  readonly bound?: LossBound;
+  readonly probe?: ProbeStep;
+}
+
+/** Quality of the features, over the gang. */
+export interface MonitorFigures {
+  readonly step: number;
+  /** By number of neighbours, as the recipe has them. */
+  readonly knn: readonly (Accuracy & { readonly neighbours: number })[];
+  readonly probe: Accuracy | undefined;
+}
+
 /** One finished training step. */
-export interface StepReport {
+export interface StepReport extends TrainedStep {
   readonly step: number;
   readonly stepsTotal: number;
   readonly epoch: number;
   readonly epochsTotal: number;
   readonly epochEnded: boolean;
-  readonly loss: number;
   readonly lr: number;
   /** Source images of this rank in this step. */
   readonly images: number;
@@ -81,6 +142,7 @@ export type EngineThreadMessage =
   | { readonly type: "running" }
   | { readonly type: "step"; readonly report: StepReport }
   | { readonly type: "validated"; readonly top1: number; readonly top5: number }
+  | { readonly type: "monitored"; readonly figures: MonitorFigures; readonly seconds: number }
   | { readonly type: "checkpoint"; readonly step: number; readonly seconds: number }
   | { readonly type: "notice"; readonly message: string }
   | { readonly type: "warning"; readonly message: string }
@@ -108,6 +170,7 @@ export interface StageResult {
   readonly validation_images?: number;
   readonly init?: string;
   readonly checkpoint?: string;
+  readonly [figure: `knn/${string}` | `probe/${string}`]: number;
 }
 
 export type MainThreadMessage = { readonly type: "run"; readonly job: StageJob };

@@ -17,8 +17,8 @@ export function broadcastState(group: ProcessGroup, model: Trained): void {
   model.importVelocities(velocities);
 }
 
-/** In place; names, order and shapes follow from the recipe and so are equal on all ranks. */
-function broadcastTensors(group: ProcessGroup, tensors: NamedTensors): void {
+/** In place, by rank 0's; names, order and shapes are equal on all ranks. */
+export function broadcastTensors(group: ProcessGroup, tensors: NamedTensors): void {
   let total = 0;
   for (const { data } of tensors.values()) total += data.length;
   const flat = sharedFloats(total);

@@ -8,17 +8,20 @@ import type { Batch, BatchReader } from "../data/batch-reader.ts";
 import { stepsPerEpoch } from "../data/sampler.ts";
 import { learningRateAt } from "../optim/learning-rate.ts";
 import { allReduceTime } from "./all-reduce-time.ts";
-import { CheckpointWriter, type Trained } from "./checkpoint-writer.ts";
+import { type Beside, CheckpointWriter, type Trained } from "./checkpoint-writer.ts";
 import { PhaseClock } from "./phase-clock.ts";
 import { type StageContext, throwIfStopped } from "./stage-context.ts";
+import type { TrainedStep } from "./stage-job.ts";
 import { reportStep, TrainingProgress } from "./training-progress.ts";
 
 export interface StageSteps {
   readonly model: Trained;
-  /** Trains on one batch at learning rate `lr`, moves the model, and returns the global loss. */
-  readonly train: (batch: Batch, lr: number) => number;
+  /** Trains on one batch at learning rate `lr`, and moves the model. */
+  readonly train: (batch: Batch, lr: number) => TrainedStep;
   /** Runs after each step, before its checkpoint is written. */
   readonly afterStep?: () => void;
+  /** What else a checkpoint must carry. */
+  readonly beside?: () => Beside;
 }
 
 export class TrainingLoop {
@@ -45,6 +48,10 @@ export class TrainingLoop {
   run(batches: BatchReader, steps: StageSteps): void {
     const { progress } = this;
     const checkpoints = new CheckpointWriter(this.#context, this.stepsPerEpoch, steps.model);
+    const beside = (): Beside => {
+      const own = steps.beside?.() ?? { scalars: {} };
+      return { ...own, scalars: { ...progress.scalars(), ...own.scalars } };
+    };
     try {
       for (;;) {
         throwIfStopped(this.#context.job);
@@ -56,10 +63,10 @@ export class TrainingLoop {
         this.#step(batch, started, steps);
         batches.done();
         steps.afterStep?.();
-        checkpoints.afterStep(progress.step, progress.stepsTotal, progress.scalars());
+        checkpoints.afterStep(progress.step, progress.stepsTotal, beside);
       }
     } catch (thrown) {
-      progress.rescue(thrown, () => checkpoints.save(progress.step, progress.scalars()));
+      progress.rescue(thrown, () => checkpoints.save(progress.step, beside));
       throw thrown;
     }
   }
@@ -70,11 +77,11 @@ export class TrainingLoop {
     const length = { baseLr: optimizer.lr, epochs, stepsPerEpoch: this.stepsPerEpoch };
     const lr = learningRateAt(schedule, length, batch.step);
     const reducedBefore = group.allReduceSeconds;
-    const loss = train(batch, lr);
+    const trained = train(batch, lr);
     const phaseSeconds = this.clock.seconds();
     const finished = this.progress.add({
+      ...trained,
       step: batch.step + 1,
-      loss,
       lr,
       images: batch.count,
       stepSeconds: (performance.now() - started) / 1000,

@@ -5,10 +5,7 @@ import { FleetError } from "../../proto/errors.ts";
 import type { StageContext } from "./stage-context.ts";
 import type { AllReduceTime, PhaseSeconds, StageResult, StepReport } from "./stage-job.ts";
 
-type FinishedStep = Pick<
-  StepReport,
-  "step" | "loss" | "lr" | "images" | "stepSeconds" | "phaseSeconds" | "allReduce"
->;
+type FinishedStep = Omit<StepReport, "stepsTotal" | "epoch" | "epochsTotal" | "epochEnded">;
 
 export class TrainingProgress {
   readonly stepsTotal: number;
@@ -106,12 +103,20 @@ export function reportStep({ log, send, job }: StageContext, report: StepReport)
     epoch: round(report.epoch, 4),
     step: report.step,
     loss: report.loss,
+    ...monitorColumns(report),
     lr: report.lr,
     images_per_s: round((report.images * job.worldSize) / report.stepSeconds, 2),
     step_s: round(report.stepSeconds, 5),
     ...phaseColumns(report.phaseSeconds),
     ...allReduceColumns(report.allReduce),
   });
+}
+
+function monitorColumns({ bound, probe }: StepReport): Record<string, number> {
+  return {
+    ...(bound && { loss_bound: round(bound.value, 4) }),
+    ...(probe && { "probe/batch_loss": probe.loss, "probe/batch_top1": round(probe.top1, 3) }),
+  };
 }
 
 function phaseColumns(phases: PhaseSeconds): Record<string, number> {

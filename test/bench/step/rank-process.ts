@@ -89,6 +89,7 @@ async function train(
     trainImages: imagesPretended(spec),
     validation: undefined,
     validationImages: 0,
+    monitor: undefined,
     classes: [],
     resumeFrom: undefined,
     startStep: 0,

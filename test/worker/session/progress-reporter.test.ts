@@ -59,6 +59,16 @@ describe("ProgressReporter", () => {
     );
   });
 
+  it("carries the latest accuracies of the features, and where the loss's bound is", () => {
+    const { sent, reporter } = open();
+    const of = (top1: number) => ({ top1, top5: 90, images: 8 });
+    reporter.step({ ...stepAt(1), bound: { value: 4.1, isReached: true } }, 0);
+    assert.deepEqual([sent[0]?.lossBound, sent[0]?.lossAtBound, sent[0]?.knn], [4.1, true, []]);
+    reporter.monitored({ step: 1, knn: [{ neighbours: 20, ...of(50) }], probe: of(60) }, 1);
+    assert.deepEqual(sent[1]?.knn, [{ neighbours: 20, top1: 50, top5: 90 }]);
+    assert.deepEqual([sent[1]?.probeTop1, sent[1]?.probeTop5], [60, 90]);
+  });
+
   it("averages the time of all-reduces, and the share of it that was hidden", () => {
     const { sent, reporter } = open();
     reporter.step({ ...stepAt(1), allReduce: { seconds: 1, hidden: 1 } }, 0);

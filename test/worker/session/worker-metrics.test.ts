@@ -36,6 +36,27 @@ describe("a worker's metrics", () => {
     assert.deepEqual(await hidden(metrics), []);
   });
 
+  it("tell of the features' quality and the loss's bound while a stage lasts", async () => {
+    const metrics = open();
+    const accuracy = { top1: 50, top5: 90, images: 8 };
+    metrics.step({ ...report, bound: { value: 4.1, isReached: true } });
+    metrics.monitored({ step: 1, knn: [{ neighbours: 20, ...accuracy }], probe: accuracy }, 1.5);
+    const names = /^simclr_worker_(?:loss_|knn|probe|monitor)[^ ]* .*$/gm;
+    const samples = async () => [...(await metrics.registry.metrics()).matchAll(names)].flat();
+    const labels = 'experiment="e1",stage="pretrain",rank="3"';
+    assert.deepEqual((await samples()).sort(), [
+      `simclr_worker_knn_top1_percent{${labels},k="20"} 50`,
+      `simclr_worker_knn_top5_percent{${labels},k="20"} 90`,
+      `simclr_worker_loss_at_bound{${labels}} 1`,
+      `simclr_worker_loss_bound{${labels}} 4.1`,
+      `simclr_worker_monitor_seconds{${labels}} 1.5`,
+      `simclr_worker_probe_top1_percent{${labels}} 50`,
+      `simclr_worker_probe_top5_percent{${labels}} 90`,
+    ]);
+    metrics.end();
+    assert.deepEqual(await samples(), []);
+  });
+
   it("say nothing of all-reduces where one worker trains alone", async () => {
     const metrics = open();
     metrics.step({ ...report, allReduce: undefined });

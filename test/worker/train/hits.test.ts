@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { countHits } from "../../../worker/train/validate.ts";
+import { countHits } from "../../../worker/train/hits.ts";
 
 describe("countHits", () => {
   const count = (logits: number[][], labels: number[]) => {
