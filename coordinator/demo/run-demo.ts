@@ -26,7 +26,7 @@ import {
   formatSummary,
   gainPoints,
   parseEvaluation,
-  parseTraining,
+  parsePretraining,
   type Summary,
 } from "./summary.ts";
 
@@ -121,7 +121,7 @@ class Demonstration {
 
     const lossCurve = await this.#drawLossCurve(trained.id);
     const summary = {
-      pretrain: parseTraining(trained.results.pretrain),
+      pretrain: parsePretraining(trained.results.pretrain),
       linear: parseEvaluation(trained.results.linear),
       random: parseEvaluation(drawn.results.linear),
       classes: this.#recipe.linear.classes,

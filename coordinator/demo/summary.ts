@@ -12,15 +12,17 @@ const trainingSchema = z.object({
   loss_first: z.number(),
   loss_last: z.number(),
 });
+const pretrainingSchema = trainingSchema.extend({ "knn/top1_k20": z.number().optional() });
 const evaluationSchema = trainingSchema.extend({ top1: z.number(), top5: z.number() });
 
-/** Of a pretrain stage's result.json. Seconds. */
-export type Training = z.output<typeof trainingSchema>;
+type Training = z.output<typeof trainingSchema>;
+/** Of a pretrain stage's result.json. Seconds, and percent by the nearest neighbours. */
+type Pretraining = z.output<typeof pretrainingSchema>;
 /** Of a linear stage's result.json. Percent and seconds. */
 export type Evaluation = z.output<typeof evaluationSchema>;
 
 export interface Summary {
-  readonly pretrain: Training;
+  readonly pretrain: Pretraining;
   /** Linear evaluation of the pre-trained backbone. */
   readonly linear: Evaluation;
   /** The same on the backbone as it was drawn at random. */
@@ -30,7 +32,7 @@ export interface Summary {
   readonly seconds: number;
 }
 
-export const parseTraining = (result: unknown): Training => trainingSchema.parse(result);
+export const parsePretraining = (result: unknown): Pretraining => pretrainingSchema.parse(result);
 export const parseEvaluation = (result: unknown): Evaluation => evaluationSchema.parse(result);
 
 /** Percentage points of top-1 that pre-training is worth. */
@@ -57,8 +59,15 @@ export function formatSummary(summary: Summary): string {
   ]);
   const gain = gainPoints(summary).toFixed(1);
   const chance = (100 / classes).toFixed(1);
+  const knn = pretrain["knn/top1_k20"];
+  const neighbours =
+    knn === undefined
+      ? ""
+      : "Without a classifier, an image's 20 nearest neighbours name its class in " +
+        `${knn.toFixed(1)} % of cases.\n`;
   return (
-    `${table}\nPre-training is worth ${gain} points of top-1 (guessing gives ${chance} %). ` +
+    `${table}\n${neighbours}` +
+    `Pre-training is worth ${gain} points of top-1 (guessing gives ${chance} %). ` +
     `Everything took ${formatDuration(seconds)}.\n`
   );
 }
