@@ -124,7 +124,7 @@ export const ERROR_SPECS = {
     grpc: status.INVALID_ARGUMENT,
     exit: 20,
     remedy: "user",
-    meaning: "The data set is missing, empty, or too many of its images cannot be read.",
+    meaning: "A data set or log is missing, empty, or too much of it cannot be read.",
   },
   CHECKPOINT_INVALID: {
     grpc: status.DATA_LOSS,

@@ -1,8 +1,9 @@
 /** `coordinator demo` */
 
-import { type Command, InvalidArgumentError } from "commander";
+import type { Command } from "commander";
 import { type CliContext, runCommand } from "../../proto/cli/cli-context.ts";
 import { recipeSetting } from "../../proto/cli/load-recipe.ts";
+import { wholeNumber } from "../../proto/cli/option-values.ts";
 
 export interface DemoOptions {
   readonly dir?: string;
@@ -35,9 +36,4 @@ export function registerDemo(program: Command, context: CliContext): void {
         await runDemo(options, context);
       }),
     );
-}
-
-function wholeNumber(text: string): number {
-  if (/^\d{1,9}$/.test(text)) return Number(text);
-  throw new InvalidArgumentError("It is a whole number.");
 }

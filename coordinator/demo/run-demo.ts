@@ -8,6 +8,7 @@
 import assert from "node:assert/strict";
 import { copyFile, mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
+import { readScalars } from "../../proto/charts/read-scalars.ts";
 import { type CliContext, type Output, printJson } from "../../proto/cli/cli-context.ts";
 import { FleetError } from "../../proto/errors.ts";
 import { parseRecipe, type Recipe } from "../../proto/recipe.ts";
@@ -20,7 +21,7 @@ import { watchExperiment } from "../cli/watch.ts";
 import { writeDataset } from "./dataset.ts";
 import type { DemoOptions } from "./demo.ts";
 import { CLUSTER_FOLDERS, LocalCluster } from "./local-cluster.ts";
-import { readScalars, writeLossCurve } from "./loss-curve.ts";
+import { writeLossCurve } from "./loss-curve.ts";
 import { PATTERN_NAMES } from "./pattern.ts";
 import {
   formatSummary,
@@ -147,12 +148,13 @@ class Demonstration {
     const { model, pretrain } = this.#recipe;
     const stage = path.join(this.#folder, CLUSTER_FOLDERS.runs, experimentId, "pretrain");
     await copyFile(path.join(stage, SCALARS), path.join(this.#folder, SCALARS));
+    const { rows } = await readScalars(path.join(stage, SCALARS));
     return await writeLossCurve(this.#folder, {
       title: "SimCLR pre-training on the demo's images",
       subtitle:
         `ResNet-${model.depth} x ${model.width}, ${pretrain.workers} workers x ` +
         `${pretrain.batchPerWorker} images, temperature ${pretrain.temperature}`,
-      steps: await readScalars(path.join(stage, SCALARS)),
+      rows,
       globalBatch: pretrain.workers * pretrain.batchPerWorker,
     });
   }

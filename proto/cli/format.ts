@@ -36,6 +36,12 @@ export function formatFigure(value: number): string {
   return value.toPrecision(4);
 }
 
+/** As {@link formatFigure}, without zeros at the end: 4.8, 1e-4. */
+export function formatShortFigure(value: number): string {
+  const [digits, exponent] = formatFigure(value).split("e");
+  return `${Number(digits)}${exponent === undefined ? "" : `e${exponent}`}`;
+}
+
 /** e.g. 27,968,832. */
 export function formatCount(value: number): string {
   return String(value).replaceAll(/\B(?=(\d{3})+$)/g, ",");

@@ -1,7 +1,8 @@
 /** The options by which a command is told which model to open, and on what. */
 
-import { type Command, InvalidArgumentError } from "commander";
+import type { Command } from "commander";
 import type { CliContext } from "../../proto/cli/cli-context.ts";
+import { positiveCount } from "../../proto/cli/option-values.ts";
 import { FleetError } from "../../proto/errors.ts";
 import { engineEnvironment } from "../engine/engine-environment.ts";
 import { getModel } from "../inference/get-model.ts";
@@ -24,8 +25,8 @@ export function addModelOptions(command: Command): Command {
       "weights: checkpoint folder, .pth or .safetensors; without --model they say what they are",
     )
     .option("--engine <name>", "auto, onednn, tfjs, tfjs:node-gpu, tfjs:node or tfjs:wasm", "auto")
-    .option("--threads <n>", "compute threads", parseCount, 1)
-    .option("--batch-size <n>", "images that are computed at once", parseCount, 16);
+    .option("--threads <n>", "compute threads", positiveCount, 1)
+    .option("--batch-size <n>", "images that are computed at once", positiveCount, 16);
 }
 
 /**
@@ -73,9 +74,4 @@ function describeAssumption({ name, input }: OpenModel): string {
   const { imageSize, resizeEdge, mean } = input;
   const taken = `short edge ${resizeEdge}, centre ${imageSize}, mean ${mean.join(" ")}`;
   return `${name} does not say how its images were prepared; took ${taken} (--model says it)`;
-}
-
-export function parseCount(value: string): number {
-  if (/^[1-9]\d{0,8}$/.test(value)) return Number(value);
-  throw new InvalidArgumentError("It is a whole number of at least 1.");
 }

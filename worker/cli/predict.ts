@@ -4,6 +4,7 @@ import { readFile } from "node:fs/promises";
 import type { Command } from "commander";
 import { type CliContext, printJson, runCommand } from "../../proto/cli/cli-context.ts";
 import { formatTable } from "../../proto/cli/format.ts";
+import { positiveCount } from "../../proto/cli/option-values.ts";
 import { FleetError } from "../../proto/errors.ts";
 import { parseClassList } from "../inference/imagenet-classes.ts";
 import {
@@ -12,13 +13,7 @@ import {
   streamPredictions,
 } from "../inference/inference-model.ts";
 import type { OpenModel } from "../inference/open-model.ts";
-import {
-  addModelOptions,
-  type ModelOptions,
-  openModel,
-  parseCount,
-  readableOnes,
-} from "./model-options.ts";
+import { addModelOptions, type ModelOptions, openModel, readableOnes } from "./model-options.ts";
 
 interface PredictOptions extends ModelOptions {
   readonly classes?: string;
@@ -47,7 +42,7 @@ export function registerPredict(program: Command, context: CliContext): void {
     .description("classify images, and all images below folders");
   addModelOptions(command)
     .option("--classes <file>", "names of the classes, one per line; the weights' own if absent")
-    .option("--top <k>", "classes per image, best first", parseCount, 1)
+    .option("--top <k>", "classes per image, best first", positiveCount, 1)
     .option("--json", "print JSON")
     .action((images: readonly string[], options: PredictOptions) =>
       runCommand(context, "info", () => predict(context, images, options)),

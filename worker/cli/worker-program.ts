@@ -1,9 +1,12 @@
 /** The subcommands of `worker`, in the order of its help. */
 
 import type { CliProgram } from "../../proto/cli/run-program.ts";
+import { registerAnalyzeLogs } from "./analyze-logs.ts";
+import { registerBrowseDataset } from "./browse-dataset.ts";
 import { registerConvert } from "./convert.ts";
 import { registerExtractFeatures } from "./extract-features.ts";
 import { registerListModels } from "./list-models.ts";
+import { registerPlotSchedule } from "./plot-schedule.ts";
 import { registerPredict } from "./predict.ts";
 import { registerStart } from "./start.ts";
 
@@ -16,5 +19,8 @@ export const WORKER_PROGRAM: CliProgram = {
     registerListModels,
     registerPredict,
     registerExtractFeatures,
+    registerBrowseDataset,
+    registerPlotSchedule,
+    registerAnalyzeLogs,
   ],
 };

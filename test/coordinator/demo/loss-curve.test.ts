@@ -1,20 +1,15 @@
 import assert from "node:assert/strict";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import sharp from "sharp";
-import {
-  drawLossCurve,
-  type LossCurve,
-  readScalars,
-  writeLossCurve,
-} from "../../../coordinator/demo/loss-curve.ts";
-import { FleetError } from "../../../proto/errors.ts";
+import { type LossCurve, lossChart, writeLossCurve } from "../../../coordinator/demo/loss-curve.ts";
+import { drawChart } from "../../../proto/charts/draw-chart.ts";
 
 const curve: LossCurve = {
   title: "a run",
   subtitle: "of three steps",
-  steps: [
+  rows: [
     { step: 1, loss: 4.5, lr: 0.1 },
     { step: 2, loss: 4, lr: 0.2 },
     { step: 3, loss: 3.5, lr: 0.1 },
@@ -33,7 +28,7 @@ describe("the loss curve", function () {
   after(() => rm(folder, { recursive: true, force: true }));
 
   it("names its axes and shows where chance lies", () => {
-    const svg = drawLossCurve(curve);
+    const svg = drawChart(lossChart(curve));
     for (const text of ["a run", "of three steps", "NT-Xent loss", "learning rate", "step"]) {
       assert.ok(svg.includes(text), text);
     }
@@ -47,28 +42,5 @@ describe("the loss curve", function () {
     assert.deepEqual([png.format, png.width, png.height], ["png", 1800, 1200]);
     const { channels } = await sharp(paths.png).stats();
     assert.ok(channels.slice(0, 3).every(({ min, max }) => min < 200 && max === 255));
-  });
-
-  it("takes the training steps out of scalars.jsonl and passes over the rest", async () => {
-    const file = path.join(folder, "scalars.jsonl");
-    await writeFile(
-      file,
-      '{"stage":"pretrain","step":1,"loss":4.5,"lr":0.1,"images_per_s":9}\n' +
-        '{"stage":"linear","step":1,"top1":50}\n' +
-        '{"stage":"pretrain","step":2,"loss":4,"lr":0.2}\n{"stage":"pret',
-    );
-    assert.deepEqual(await readScalars(file), curve.steps.slice(0, 2));
-  });
-
-  it("needs a file with steps in it", async () => {
-    const empty = path.join(folder, "empty.jsonl");
-    await writeFile(empty, "");
-    for (const file of [empty, path.join(folder, "absent.jsonl")]) {
-      await assert.rejects(
-        readScalars(file),
-        (error) =>
-          error instanceof FleetError && error.code === "NOT_FOUND" && error.message.includes(file),
-      );
-    }
   });
 });
