@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { readScalars, tinyRecipe, untilExperiment, useCluster } from "../support/cluster.ts";
 
@@ -27,12 +27,16 @@ describe("an experiment for 16 workers, then 8", function () {
     const losses = readScalars(cluster, id, "pretrain");
     assert.equal(losses.length, 4, "64 images in 2 steps an epoch of 16 x 2");
     assert.ok(losses.every(({ loss }) => Number.isFinite(loss)));
-    const result = JSON.parse(
-      readFileSync(path.join(cluster.workDir, id, "linear", "result.json"), "utf8"),
-    );
+    const readJson = (name: string) =>
+      JSON.parse(readFileSync(path.join(cluster.workDir, id, "linear", name), "utf8"));
+    const result = readJson("result.json");
     assert.equal(result.world_size, 8);
     assert.equal(result.validation_images, 18, "every validation image is counted once");
     assert.ok(result.top1 >= 0 && result.top1 <= 100);
+    const confusion = readJson("confusion.json");
+    assert.equal(confusion.validation_images, 18);
+    assert.equal(confusion.top1, Number(result.top1.toFixed(4)));
+    assert.ok(existsSync(path.join(cluster.workDir, id, "linear", "confusion.png")));
 
     const workers = await cluster.json<{ state: string }[]>("workers");
     assert.deepEqual(

@@ -3,6 +3,7 @@
 import type { CliProgram } from "../../proto/cli/run-program.ts";
 import { registerAnalyzeLogs } from "./analyze-logs.ts";
 import { registerBrowseDataset } from "./browse-dataset.ts";
+import { registerConfusionMatrix } from "./confusion-matrix.ts";
 import { registerConvert } from "./convert.ts";
 import { registerExtractFeatures } from "./extract-features.ts";
 import { registerListModels } from "./list-models.ts";
@@ -22,5 +23,6 @@ export const WORKER_PROGRAM: CliProgram = {
     registerBrowseDataset,
     registerPlotSchedule,
     registerAnalyzeLogs,
+    registerConfusionMatrix,
   ],
 };

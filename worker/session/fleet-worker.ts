@@ -260,6 +260,7 @@ class StageReporter {
     const nowMs = performance.now();
     switch (event.type) {
       case "running":
+      case "predictions":
         return;
       case "notice":
         this.#log.info({ experiment: this.#stage.assignment.experimentId }, event.message);

@@ -69,6 +69,8 @@ export class StageRunner {
   #bridge: GroupBridge | undefined;
   #monitorLoaders: MonitorLoaders | undefined;
   #job: StageJob | undefined;
+  /** Of the last validation, on rank 0: images by true and predicted class. */
+  #predictions: Int32Array | undefined;
 
   /** @throws {FleetError} RECIPE_INVALID, USAGE when the assignment makes no sense */
   constructor(assignment: Assignment, options: StageRunnerOptions) {
@@ -115,6 +117,7 @@ export class StageRunner {
       };
     }
     await this.#takeDown(outcome);
+    if (outcome.type === "finished") await this.#leaveConfusion();
     return outcome;
   }
 
@@ -176,7 +179,24 @@ export class StageRunner {
       control,
     };
     this.#throwIfAborted();
-    return engine.run(this.#job, listener.onEvent);
+    return engine.run(this.#job, (event) => {
+      if (event.type === "predictions") this.#predictions = event.counts;
+      listener.onEvent(event);
+    });
+  }
+
+  /** For people to look at: that it cannot be drawn or written does not spoil the stage. */
+  async #leaveConfusion(): Promise<void> {
+    if (!this.#predictions || !this.#job) return;
+    const { folder, classes } = this.#job;
+    try {
+      // Charts take a moment and some memory to load; most workers never draw any.
+      const { writeConfusion } = await import("../look/write-confusion.ts");
+      await writeConfusion(folder, { recipe: this.recipe.name, classes }, this.#predictions);
+    } catch (thrown) {
+      const reason = FleetError.from(thrown).message;
+      this.#log.warn({ folder, reason }, "no confusion matrix is left");
+    }
   }
 
   /** @throws {FleetError} DATA_INVALID; whatever the stage was ended early with */

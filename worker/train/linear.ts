@@ -20,6 +20,7 @@ import { updateOptions } from "../optim/update-options.ts";
 import { restoreCheckpoint } from "./checkpoint-writer.ts";
 import { assertFiniteNumbers } from "./finite.ts";
 import type { Accuracy } from "./hits.ts";
+import { sumPredictions } from "./predictions.ts";
 import type { StageContext } from "./stage-context.ts";
 import type { StageResult, TrainedStep } from "./stage-job.ts";
 import { broadcastState } from "./sync-state.ts";
@@ -48,12 +49,15 @@ class LinearEvaluation {
   /** Views into it, by parameter. */
   readonly #gradients: readonly SharedFloats[];
   #accuracy: Accuracy | undefined;
+  /** Of the last validation, on this rank: images by true and predicted class. */
+  readonly #predictions: Int32Array;
 
   constructor(engine: Engine, context: StageContext, validation: BatchReader) {
     this.#engine = engine;
     this.#context = context;
     this.#validation = validation;
     this.#loop = new TrainingLoop(context);
+    this.#predictions = new Int32Array(context.job.recipe.linear.classes ** 2);
     this.#model = restore(engine, context, this.#loop.progress);
     const sizes = this.#model.parameters.map(({ shape }) => elementCount(shape));
     const elements = sizes.reduce((sum, size) => sum + size, 0);
@@ -119,7 +123,13 @@ class LinearEvaluation {
   }
 
   #validate(): void {
-    const accuracy = validate(this.#engine, this.#context, this.#model, this.#validation);
+    const accuracy = validate(
+      this.#engine,
+      this.#context,
+      this.#model,
+      this.#validation,
+      this.#predictions,
+    );
     this.#accuracy = accuracy;
     const { log, send, job } = this.#context;
     const { progress, stepsPerEpoch } = this.#loop;
@@ -137,6 +147,9 @@ class LinearEvaluation {
   #result(): StageResult | undefined {
     // A stage that was resumed after its last step has not validated yet.
     if (!this.#accuracy) this.#validate();
+    const { group, send } = this.#context;
+    const predictions = sumPredictions(group, this.#predictions);
+    if (group.rank === 0) send({ type: "predictions", counts: predictions });
     const result = this.#loop.progress.result();
     if (!result || !this.#accuracy) return result;
     return {

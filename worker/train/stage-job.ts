@@ -143,6 +143,8 @@ export type EngineThreadMessage =
   | { readonly type: "step"; readonly report: StepReport }
   | { readonly type: "validated"; readonly top1: number; readonly top5: number }
   | { readonly type: "monitored"; readonly figures: MonitorFigures; readonly seconds: number }
+  /** Of the last validation, over the gang: images by true and predicted class. Rank 0 only. */
+  | { readonly type: "predictions"; readonly counts: Int32Array }
   | { readonly type: "checkpoint"; readonly step: number; readonly seconds: number }
   | { readonly type: "notice"; readonly message: string }
   | { readonly type: "warning"; readonly message: string }

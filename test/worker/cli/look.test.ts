@@ -1,6 +1,7 @@
 /** The commands that draw, on small data sets and logs. */
 
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
 import path from "node:path";
 import sharp from "sharp";
 import type { CliContext } from "../../../proto/cli/cli-context.ts";
@@ -128,5 +129,18 @@ describe("a command that draws", function () {
     failsWith(await run("analyze-logs", folder.path), 5, /cannot read .*scalars\.jsonl: no such/);
     const { stdout } = await run("analyze-logs", good!, "--json");
     assert.deepEqual(JSON.parse(stdout)[0].imagesPerSecond, 8);
+  });
+
+  it("shows a confusion matrix again, and refuses another file", async () => {
+    folder.write("confusion.json", '{"recipe":"r","classes":["a","b"],"counts":[[2,1],[0,3]]}');
+    const file = path.join(folder.path, "confusion.json");
+    const ending = await run("confusion-matrix", file, "--out", picture);
+    await drew(ending);
+    assert.match(ending.stdout, /^1 +33\.33 % +a +b$/m);
+    folder.write("none.json", '{"recipe":"r","classes":["a"],"counts":[[0]]}');
+    const none = path.join(folder.path, "none.json");
+    failsWith(await run("confusion-matrix", none), 20, /counts no image/);
+    failsWith(await run("confusion-matrix", path.join(folder.path, "lost")), 5, /no such file/);
+    assert.ok(!existsSync("confusion.png"));
   });
 });
