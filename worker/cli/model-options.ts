@@ -7,6 +7,7 @@ import { FleetError } from "../../proto/errors.ts";
 import { engineEnvironment } from "../engine/engine-environment.ts";
 import { getModel } from "../inference/get-model.ts";
 import type { ImageOutcome } from "../inference/map-images.ts";
+import type { SourceOptions } from "../inference/model-source.ts";
 import type { OpenModel } from "../inference/open-model.ts";
 
 export interface ModelOptions {
@@ -35,7 +36,7 @@ export function addModelOptions(command: Command): Command {
 export async function openModel(
   context: CliContext,
   { model, checkpoint, engine, threads }: ModelOptions,
-  classes?: readonly string[],
+  known: Pick<SourceOptions, "classes" | "input"> = {},
 ): Promise<OpenModel> {
   const what = model ?? checkpoint;
   if (what === undefined) {
@@ -45,12 +46,7 @@ export async function openModel(
     context.setEnvDefault(name, value);
   }
   const pretrained = model === undefined ? true : (checkpoint ?? true);
-  const opened = await getModel(what, {
-    pretrained,
-    engine,
-    threads,
-    ...(classes ? { classes } : {}),
-  });
+  const opened = await getModel(what, { ...known, pretrained, engine, threads });
   if (opened.isInputAssumed) context.stderr.write(`note: ${describeAssumption(opened)}\n`);
   return opened;
 }

@@ -57,7 +57,7 @@ async function predict(
   const { batchSize, top, json = false, checkpoint } = options;
   if (options.model !== undefined && checkpoint === undefined) refusePretraining(options.model);
   const classes = options.classes === undefined ? undefined : await readClasses(options.classes);
-  const model = await openModel(context, options, classes);
+  const model = await openModel(context, options, classes ? { classes } : {});
   try {
     const ranked: RankedImage[] = [];
     const outcomes = streamPredictions(model, images, { batchSize });

@@ -10,6 +10,7 @@ import { registerListModels } from "./list-models.ts";
 import { registerPlotSchedule } from "./plot-schedule.ts";
 import { registerPredict } from "./predict.ts";
 import { registerStart } from "./start.ts";
+import { registerTsne } from "./tsne.ts";
 
 export const WORKER_PROGRAM: CliProgram = {
   name: "worker",
@@ -24,5 +25,6 @@ export const WORKER_PROGRAM: CliProgram = {
     registerPlotSchedule,
     registerAnalyzeLogs,
     registerConfusionMatrix,
+    registerTsne,
   ],
 };

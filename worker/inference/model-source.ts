@@ -30,6 +30,8 @@ export interface SourceOptions {
   readonly pretrained?: boolean | string;
   /** Names of a classifier's outputs, where the weights do not have them. */
   readonly classes?: readonly string[];
+  /** How images are prepared, where neither the weights nor a recipe say it. */
+  readonly input?: InputRecipe;
 }
 
 /** A model on the host, ready for an engine. */
@@ -91,7 +93,9 @@ function ofWeights(
 ): ModelSource {
   const weights = readWeights(path);
   const { model, input } = naming(path, () =>
-    wanted ? { model: wanted.recipe.model, input: inputOf(wanted.recipe) } : ownRecipe(weights),
+    wanted
+      ? { model: wanted.recipe.model, input: inputOf(wanted.recipe) }
+      : ownRecipe(weights, options),
   );
   const { hasNeck, classes: outputs } = partsOf(weights.tensors);
   const tensors = naming(path, () => {
@@ -105,13 +109,16 @@ function ofWeights(
     throw invalid(`does not fit the model: ${describeMatch({ ...match, unexpected: [] })}`);
   });
   const classes = nameOutputs(outputs, options.classes, weights.classes);
-  const isInputAssumed = wanted === undefined && weights.imageInput === undefined;
+  const isInputAssumed = !(wanted ?? weights.imageInput ?? options.input);
   return { name, model, input, isInputAssumed, tensors, hasNeck, outputs, classes };
 }
 
-function ownRecipe({ tensors, model, imageInput }: Weights): Pick<ModelSource, "model" | "input"> {
+function ownRecipe(
+  { tensors, model, imageInput }: Weights,
+  { input }: SourceOptions,
+): Pick<ModelSource, "model" | "input"> {
   const known = model ?? inferModel(tensors).model;
-  return { model: known, input: imageInput ?? usualInput(known) };
+  return { model: known, input: imageInput ?? input ?? usualInput(known) };
 }
 
 function ofChance(name: string, { recipe, stage }: Wanted, options: SourceOptions): ModelSource {

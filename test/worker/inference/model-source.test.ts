@@ -36,6 +36,9 @@ describe("model source", function () {
     assert.ok(isInputAssumed);
     assert.deepEqual([model.depth, model.stem, model.width], [18, "cifar", 1 / 32]);
     assert.deepEqual([input.imageSize, outputs, classes], [32, TINY_CLASSES, undefined]);
+
+    const told = await readModelSource(file, { input: { ...input, imageSize: 24 } });
+    assert.deepEqual([told.isInputAssumed, told.input.imageSize], [false, 24]);
   });
 
   it("takes input, eps and classes from the manifest of a checkpoint", async () => {
