@@ -10,21 +10,30 @@ import type { ImageOutcome } from "../inference/map-images.ts";
 import type { SourceOptions } from "../inference/model-source.ts";
 import type { OpenModel } from "../inference/open-model.ts";
 
-export interface ModelOptions {
-  readonly model?: string;
-  readonly checkpoint?: string;
+export interface EngineOptions {
   readonly engine: string;
   readonly threads: number;
   readonly batchSize: number;
 }
 
+export interface ModelOptions extends EngineOptions {
+  readonly model?: string;
+  readonly checkpoint?: string;
+}
+
 export function addModelOptions(command: Command): Command {
-  return command
+  command
     .option("--model <name>", "a model of `list-models` or a recipe's .yaml file")
     .option(
       "--checkpoint <path>",
       "weights: checkpoint folder, .pth or .safetensors; without --model they say what they are",
-    )
+    );
+  return addEngineOptions(command);
+}
+
+/** How any model is computed. */
+export function addEngineOptions(command: Command): Command {
+  return command
     .option("--engine <name>", "auto, onednn, tfjs, tfjs:node-gpu, tfjs:node or tfjs:wasm", "auto")
     .option("--threads <n>", "compute threads", positiveCount, 1)
     .option("--batch-size <n>", "images that are computed at once", positiveCount, 16);

@@ -7,16 +7,19 @@ import { loadRecipe, recipeSetting } from "../../proto/cli/load-recipe.ts";
 import { commaList, positiveCount, wholeNumber } from "../../proto/cli/option-values.ts";
 import { FleetError } from "../../proto/errors.ts";
 import { inputOf } from "../../proto/model/input-view.ts";
+import { RECIPES } from "../../proto/recipes/registry.ts";
+import { readWeights } from "../checkpoint/read-weights.ts";
 import { type Dataset, imageName, openDataset } from "../data/dataset.ts";
 import { EntryReader } from "../data/entry-reader.ts";
 import { type FeatureStage, streamFeatures } from "../inference/extract-features.ts";
 import type { ImageInput } from "../inference/image-input.ts";
 import type { OpenModel } from "../inference/open-model.ts";
 import { type ChosenImages, chooseImages } from "../look/choose-images.ts";
-import { addModelOptions, type ModelOptions, openModel } from "./model-options.ts";
+import { addEngineOptions, type EngineOptions, openModel } from "./model-options.ts";
 import { showProgress } from "./show-progress.ts";
 
-interface TsneOptions extends ModelOptions {
+interface TsneOptions extends EngineOptions {
+  readonly recipe?: string;
   readonly set: readonly string[];
   readonly split: "train" | "val";
   readonly classes?: readonly string[];
@@ -42,9 +45,10 @@ export function registerTsne(program: Command, context: CliContext): void {
   const command = program
     .command("tsne")
     .description("draw t-SNE of a model's features, coloured by class")
-    .argument("<recipe>", "recipe with the data set: built-in, or a .yaml file")
+    .argument("<checkpoint>", "weights: checkpoint folder, .pth or .safetensors")
+    .option("--recipe <recipe>", "what names the images; the built-in one of the weights if absent")
     .addOption(recipeSetting());
-  addModelOptions(command)
+  addEngineOptions(command)
     .addOption(
       new Option("--stage <name>", "pooled features, or embeddings of the projection neck")
         .choices(["backbone", "neck"])
@@ -62,16 +66,16 @@ export function registerTsne(program: Command, context: CliContext): void {
     .option("--out <file>", "picture, .png or .svg", "tsne.png")
     .addHelpText(
       "after",
-      "\nExample: worker tsne simclr_resnet18_2xb128-coslr-100e_cifar10 --set data.root=/data" +
-        " --checkpoint work_dirs/ID/pretrain/checkpoints/step-000039100",
+      "\nExample: worker tsne work_dirs/ID/pretrain/checkpoints/step-000039100" +
+        " --set data.root=/data/cifar10",
     )
-    .action((name: string, options: TsneOptions) =>
-      runCommand(context, "info", () => tsne(context, name, options)),
+    .action((checkpoint: string, options: TsneOptions) =>
+      runCommand(context, "info", () => tsne(context, checkpoint, options)),
     );
 }
 
-async function tsne(context: CliContext, name: string, options: TsneOptions): Promise<void> {
-  const recipe = await loadRecipe(name, options.set);
+async function tsne(context: CliContext, checkpoint: string, options: TsneOptions): Promise<void> {
+  const recipe = await loadRecipe(options.recipe ?? recipeNameOf(checkpoint), options.set);
   // Drawing takes a moment to load; the other commands have no use for it.
   const { checkPicturePath, writeChart } = await import("../../proto/charts/write-chart.ts");
   const { checkEmbeddable, embedFeatures } = await import("../look/embed-features.ts");
@@ -88,15 +92,14 @@ async function tsne(context: CliContext, name: string, options: TsneOptions): Pr
     imagesMax: options.maxNumSamples,
   });
   checkEmbeddable(chosen.indices.length, perplexity);
-  const model = await openModel(context, options, { input: inputOf(recipe) });
+  const model = await openModel(context, { ...options, checkpoint }, { input: inputOf(recipe) });
   const { rows, labels } = await extractChosen(context, model, dataset, chosen, options);
   const progress = showProgress(context.stderr, "t-SNE, iterations", iterations);
   const places = embedFeatures(rows, { perplexity, iterations, seed }, progress);
   const chart = tsneChart({
     title: `t-SNE of ${stage} features`,
     subtitle:
-      `${options.checkpoint ?? model.name}: ${formatCount(rows.length)} images of ` +
-      `${dataset.location}, ` +
+      `${checkpoint}: ${formatCount(rows.length)} images of ${dataset.location}, ` +
       `perplexity ${perplexity}, ${iterations} iterations, seed ${seed}`,
     classes: chosen.classes,
     labels,
@@ -104,6 +107,17 @@ async function tsne(context: CliContext, name: string, options: TsneOptions): Pr
   });
   await writeChart(out, chart);
   context.stdout.write(`wrote ${out}\n`);
+}
+
+/** @throws {FleetError} USAGE when the weights do not say with what they were trained */
+function recipeNameOf(checkpoint: string): string {
+  const { recipe } = readWeights(checkpoint).metadata;
+  if (RECIPES.some(({ name }) => name === recipe)) return String(recipe);
+  const trained = recipe === undefined ? "does not say what it" : `says that ${recipe}`;
+  throw new FleetError(
+    "USAGE",
+    `${checkpoint} ${trained} was trained on; name the images by --recipe and --set data.root=...`,
+  );
 }
 
 /** Closes the model. */

@@ -147,19 +147,16 @@ describe("a command that draws", function () {
   it("shows how a model's features lie", async () => {
     for (let i = 0; i < 8; i++) folder.write(`val/${i % 2}/${i}.ppm`, samplePicture(i));
     const weights = "test/fixtures/checkpoint/training.pth";
-    const model = ["--checkpoint", weights, "--engine", "tfjs:wasm"];
+    const model = [weights, "--recipe", "demo", "--engine", "tfjs:wasm"];
     const val = ["--set", `data.root=${folder.path}`, "--set", "data.val.path=val"];
     const settings = ["--perplexity", "2", "--n-iter", "20"];
-    const ending = await run("tsne", "demo", ...val, ...model, ...settings, "--out", picture);
+    const ending = await run("tsne", ...model, ...val, ...settings, "--out", picture);
     await drew(ending);
     assert.match(ending.stderr, /^features, images: 2 of 8\n/);
     assert.match(ending.stderr, /^t-SNE, iterations: 20 of 20\n$/m);
-    failsWith(await run("tsne", "demo", ...val, ...model), 2, /perplexity 30 needs 91 images/);
-    failsWith(
-      await run("tsne", "demo", ...val, ...model, "--max-num-class", "25"),
-      2,
-      /24 classes/,
-    );
-    failsWith(await run("tsne", "demo", ...val, ...settings), 2, /no model/);
+    failsWith(await run("tsne", ...model, ...val), 2, /perplexity 30 needs 91 images/);
+    failsWith(await run("tsne", ...model, ...val, "--max-num-class", "25"), 2, /24 classes/);
+    failsWith(await run("tsne", weights), 2, /does not say what it was trained on; .*--recipe/);
+    failsWith(await run("tsne", "lost.pth"), 5, /lost\.pth: no such file/);
   });
 });
