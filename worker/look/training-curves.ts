@@ -56,7 +56,9 @@ export function curvesChart(runs: readonly Run[], options: CurveOptions): Chart 
   const ends = runs.flatMap((run) =>
     keys.map((key) => pointsOf(run, key, across).at(-1)?.[0] ?? 0),
   );
-  const max = Math.max(...ends);
+  // A run that goes on is in the middle of an epoch; below the axis 14.4872 would be of no use.
+  const end = Math.max(...ends);
+  const max = end > 1 ? Math.ceil(end) : end;
   const legendHeight = (Math.ceil(runs.length / LEGEND.columns) - 1) * LEGEND.rowHeight;
   const top = (panel: number): number =>
     PANEL.top + legendHeight + panel * (PANEL.height + PANEL.gap);
