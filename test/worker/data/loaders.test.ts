@@ -14,6 +14,7 @@ import { type Loaders, startLoaders } from "../../../worker/data/loaders.ts";
 import type { ReaderMessage } from "./reader-thread.ts";
 import {
   dataRecipe,
+  planOf,
   type SampleFolder,
   sampleFolder,
   samplePicture,
@@ -30,15 +31,7 @@ const AUGMENTATION: AugmentationRecipe = {
   grayscale: 0.2,
   blur: { probability: 0.5, sigma: [0.1, 2] },
 };
-const COMMON = {
-  seed: 7,
-  rank: 0,
-  worldSize: 1,
-  batchPerWorker: 4,
-  imageSize: SIZE,
-  scaledDecoding: true,
-  skipLimit: 9,
-};
+const COMMON = planOf(SIZE);
 const TRAINING = { ...COMMON, epochs: 2, startStep: 0, dropLast: false };
 const PRETRAIN = { ...TRAINING, kind: "pretrain", augmentation: AUGMENTATION } as const;
 const LINEAR: LinearPlan = { ...TRAINING, kind: "linear", crop: AUGMENTATION.crop, flip: 0.5 };

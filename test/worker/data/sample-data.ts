@@ -45,6 +45,12 @@ export function dataRecipe(
   return { root, train, val, imageSize: 8, mean, std, scaledDecoding: true, skipLimit: 100 };
 }
 
+/** What the plans of a lone worker with such data have in common. */
+export function planOf(imageSize: number) {
+  const place = { seed: 7, rank: 0, worldSize: 1, batchPerWorker: 4 };
+  return { ...place, imageSize, scaledDecoding: true, skipLimit: 9 };
+}
+
 export interface TarMember {
   readonly name: string;
   readonly contents: Buffer;

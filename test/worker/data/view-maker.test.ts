@@ -6,19 +6,12 @@ import { decodeImage } from "../../../worker/data/decode.ts";
 import { JpegDecoder } from "../../../worker/data/jpeg-decoder.ts";
 import type { LoadPlan } from "../../../worker/data/load-plan.ts";
 import { ViewMaker } from "../../../worker/data/view-maker.ts";
+import { planOf } from "./sample-data.ts";
 
 const FOLDER = "test/fixtures/data/decode";
 const SIZE = 16;
 const KEY = { epoch: 1, index: 2 };
-const COMMON = {
-  seed: 7,
-  rank: 0,
-  worldSize: 1,
-  batchPerWorker: 4,
-  imageSize: SIZE,
-  scaledDecoding: true,
-  skipLimit: 9,
-};
+const COMMON = planOf(SIZE);
 const CROP = { scale: [0.08, 1], ratio: [3 / 4, 4 / 3] } as const;
 const TRAINING = { ...COMMON, epochs: 2, startStep: 0, dropLast: false };
 const PLANS: readonly LoadPlan[] = [
