@@ -11,6 +11,7 @@ import type { HostTensor, NamedTensors } from "../model/model-state.ts";
 import { readModel } from "./checkpoint-store.ts";
 import { type TensorArray, toFloats } from "./element-types.ts";
 import { InputFile } from "./input-file.ts";
+import { MODEL_NOTE, readModelNote } from "./model-note.ts";
 import { naming } from "./naming.ts";
 import { checkPublishedName } from "./published-name.ts";
 import { decodeSafetensors } from "./safetensors.ts";
@@ -28,7 +29,7 @@ export interface Weights {
   readonly style: NamingStyle;
   /** Names of the classes that the model's head tells apart, where the file has them. */
   readonly classes: readonly string[] | undefined;
-  /** The run's model and how it prepares images, as only checkpoints of ours say. */
+  /** The run's model and how it prepares images, as only files of ours say. */
   readonly model?: ModelRecipe;
   readonly imageInput?: InputRecipe;
   /** Short figures and texts about the run that made it, e.g. epoch. */
@@ -104,17 +105,19 @@ function readTorch(file: InputFile): RawWeights {
   for (const [name, tensor] of findStateDict(saved.root)) {
     tensors.set(name, { shape: tensor.shape, data: saved.readTensor(printable(name), tensor) });
   }
-  return { format: "torch", tensors, ...readMeta(saved.root) };
+  const { metadata, classes, note } = readMeta(saved.root);
+  return { format: "torch", tensors, metadata, classes, ...readModelNote(note) };
 }
 
 function readSafetensors(file: InputFile): RawWeights {
   const { tensors, metadata } = decodeSafetensors(file.read(0, file.bytes));
-  const { classes, ...rest } = metadata;
+  const { classes, [MODEL_NOTE]: note, ...rest } = metadata;
   return {
     format: "safetensors",
     tensors,
     classes: parseClasses(classes),
     metadata: rest,
+    ...readModelNote(note),
   };
 }
 

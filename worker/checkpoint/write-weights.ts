@@ -6,6 +6,7 @@ import { FleetError } from "../../proto/errors.ts";
 import type { NamedTensors } from "../model/model-state.ts";
 import { withTracked } from "./checkpoint-store.ts";
 import { type WrittenFile, writeAtomically } from "./durable-file.ts";
+import { writeModelNote } from "./model-note.ts";
 import { nameMismatch, publishedName } from "./published-name.ts";
 import type { Weights } from "./read-weights.ts";
 import { encodeSafetensors, type SafetensorsTensor } from "./safetensors.ts";
@@ -29,7 +30,7 @@ export interface ExportedFile extends WrittenFile {
 }
 
 /** What a file says beside its tensors. */
-type Origin = Pick<Weights, "batchesTracked" | "classes" | "metadata">;
+type Origin = Pick<Weights, "batchesTracked" | "classes" | "metadata" | "model" | "imageInput">;
 
 const FORMATS = [".pth", ".safetensors"];
 
@@ -84,7 +85,7 @@ function rename(
 }
 
 /** As mmengine's runner has it: epoch and iter, the experiment, the data set's classes. */
-function torchMeta({ metadata, classes }: Origin): Map<string, Picklable> {
+function torchMeta({ metadata, classes, ...noted }: Origin): Map<string, Picklable> {
   const { epoch = 0, iter = metadata["step"] ?? 0, recipe, ...rest } = metadata;
   const experiment = metadata["experiment_name"] ?? recipe;
   return new Map<string, Picklable>([
@@ -92,14 +93,16 @@ function torchMeta({ metadata, classes }: Origin): Map<string, Picklable> {
     ["iter", iter],
     ...(experiment === undefined ? [] : [["experiment_name", experiment] as const]),
     ...Object.entries(rest).filter(([key]) => key !== "experiment_name"),
+    ...Object.entries(writeModelNote(noted)),
     ...(classes ? [["dataset_meta", new Map([["classes", classes]])] as const] : []),
   ]);
 }
 
-function textMetadata({ metadata, classes }: Origin): Record<string, string> {
+function textMetadata({ metadata, classes, ...noted }: Origin): Record<string, string> {
   const texts = Object.entries(metadata).map(([key, value]) => [key, String(value)]);
   return {
     ...Object.fromEntries(texts),
+    ...writeModelNote(noted),
     ...(classes ? { classes: JSON.stringify(classes) } : {}),
     format: "pt",
   };

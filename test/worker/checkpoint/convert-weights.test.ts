@@ -2,9 +2,11 @@ import assert from "node:assert/strict";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { inputOf } from "../../../proto/model/input-view.ts";
 import { parseRecipe } from "../../../proto/recipe.ts";
 import { findRecipe } from "../../../proto/recipes/registry.ts";
 import { convertWeights } from "../../../worker/checkpoint/convert-weights.ts";
+import { readModelNote } from "../../../worker/checkpoint/model-note.ts";
 import { readWeights } from "../../../worker/checkpoint/read-weights.ts";
 import { decodeSafetensors } from "../../../worker/checkpoint/safetensors.ts";
 import { writeWeights } from "../../../worker/checkpoint/write-weights.ts";
@@ -36,6 +38,24 @@ describe("convertWeights", () => {
       assert.equal(copy.metadata["experiment_name"], "simclr_tiny");
     });
   }
+
+  for (const name of ["own.pth", "own.safetensors"]) {
+    it(`keeps how images become the model's input in ${path.extname(name)}`, () => {
+      const { tensors, ...origin } = readWeights(TRAINING);
+      const recipe = parseRecipe(findRecipe("demo"));
+      const own = { model: recipe.model, imageInput: inputOf(recipe) };
+      writeWeights(at(`first-${name}`), tensors, { ...origin, ...own }, plain);
+      convertWeights(at(`first-${name}`), at(name), plain);
+      const { model, imageInput } = readWeights(at(name));
+      assert.deepEqual({ model, imageInput }, own);
+    });
+  }
+
+  it("takes a damaged note about the model for none", () => {
+    for (const note of ["{", "[]", '{"model":{"depth":19}}', '{"later":1}', undefined, 7]) {
+      assert.deepEqual(readModelNote(note), {}, String(note));
+    }
+  });
 
   it("tells what the file holds", () => {
     const { input, model, hasNeck, outputs } = convertWeights(TRAINING, at("copy.pth"), plain);

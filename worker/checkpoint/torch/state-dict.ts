@@ -2,6 +2,7 @@
 
 import { FleetError } from "../../../proto/errors.ts";
 import { listFirst } from "../../../proto/model/match-tensors.ts";
+import { MODEL_NOTE } from "../model-note.ts";
 import { isStub, isTensor, type PickleTensor, type PickleValue } from "./pickle-values.ts";
 import { printable } from "./printable.ts";
 
@@ -31,18 +32,22 @@ export function findStateDict(root: PickleValue): ReadonlyMap<string, PickleTens
 export function readMeta(root: PickleValue): {
   readonly metadata: Readonly<Record<string, string | number>>;
   readonly classes: readonly string[] | undefined;
+  /** What files of ours say of the model, not parsed. */
+  readonly note: PickleValue;
 } {
-  if (!(root instanceof Map)) return { metadata: {}, classes: undefined };
+  if (!(root instanceof Map)) return { metadata: {}, classes: undefined, note: undefined };
   const meta = asMap(root.get("meta")) ?? root;
   const metadata: Record<string, string | number> = {};
   for (const [key, value] of meta) {
+    if (key === MODEL_NOTE) continue;
     const isShort = typeof value === "string" && value.length <= TEXT_MAX;
     if (typeof key === "string" && (typeof value === "number" || isShort)) metadata[key] = value;
   }
   const classes = asMap(meta.get("dataset_meta"))?.get("classes") ?? meta.get("CLASSES");
   const isText = (value: PickleValue): value is string => typeof value === "string";
   const areNames = Array.isArray(classes) && classes.length > 0 && classes.every(isText);
-  return { metadata, classes: areNames ? (classes as string[]) : undefined };
+  const note = meta.get(MODEL_NOTE);
+  return { metadata, classes: areNames ? (classes as string[]) : undefined, note };
 }
 
 function namedTensors(values: PickleMap, where: string): Map<string, PickleTensor> {
