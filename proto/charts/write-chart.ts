@@ -1,7 +1,8 @@
 /** Puts a picture where the user wants it: a whole file, or none. */
 
-import { rename, rm, stat, writeFile } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import path from "node:path";
+import { writeAtomically } from "../durable-file.ts";
 import { FleetError } from "../errors.ts";
 import { type Chart, drawChart } from "./draw-chart.ts";
 import { rasterise } from "./rasterise.ts";
@@ -13,7 +14,8 @@ import { rasterise } from "./rasterise.ts";
  */
 export async function writeChart(file: string, chart: Chart): Promise<void> {
   const svg = drawChart(chart);
-  await writeWhole(file, isSvg(file) ? svg : await rasterise(svg));
+  const picture = isSvg(file) ? Buffer.from(svg) : await rasterise(svg);
+  writeAtomically(file, [picture], () => file);
 }
 
 /**
@@ -34,23 +36,4 @@ export async function checkPicturePath(file: string): Promise<void> {
 
 function isSvg(file: string): boolean {
   return /\.svg$/i.test(file);
-}
-
-/**
- * Writes a file under another name beside its place, and renames it when it is whole.
- *
- * @throws {FleetError} STORAGE_FAILED
- */
-export async function writeWhole(file: string, contents: string | Uint8Array): Promise<void> {
-  const temporary = path.join(path.dirname(file), `.${path.basename(file)}.writing`);
-  try {
-    await writeFile(temporary, contents);
-    await rename(temporary, file);
-  } catch (cause) {
-    await rm(temporary, { force: true }).catch(() => {
-      // The first error is the one that people must see.
-    });
-    const reason = FleetError.from(cause).message;
-    throw new FleetError("STORAGE_FAILED", `cannot write ${file}: ${reason}`, {}, cause);
-  }
 }

@@ -13,9 +13,9 @@
 import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import path from "node:path";
+import { discard, flushFolder, writeDurably } from "../../proto/durable-file.ts";
 import { FleetError } from "../../proto/errors.ts";
 import type { HostTensor, NamedTensors } from "../model/model-state.ts";
-import { discard, flushFolder, writeDurably } from "./durable-file.ts";
 import { type Manifest, manifestSchema } from "./manifest.ts";
 import { decodeSafetensors, encodeSafetensors, type SafetensorsTensor } from "./safetensors.ts";
 

@@ -2,10 +2,10 @@
 
 import { existsSync } from "node:fs";
 import path from "node:path";
+import { type WrittenFile, writeAtomically } from "../../proto/durable-file.ts";
 import { FleetError } from "../../proto/errors.ts";
 import type { NamedTensors } from "../model/model-state.ts";
 import { withTracked } from "./checkpoint-store.ts";
-import { type WrittenFile, writeAtomically } from "./durable-file.ts";
 import { writeModelNote } from "./model-note.ts";
 import { nameMismatch, publishedName } from "./published-name.ts";
 import type { Weights } from "./read-weights.ts";

@@ -7,9 +7,10 @@ import { loadRecipe, recipeSetting } from "../../proto/cli/load-recipe.ts";
 import { positiveCount } from "../../proto/cli/option-values.ts";
 import { FleetError } from "../../proto/errors.ts";
 import type { Recipe } from "../../proto/recipe.ts";
-import { type Dataset, openDataset } from "../data/dataset.ts";
+import type { Dataset } from "../data/dataset.ts";
 import { BROWSE_MODES, type BrowseMode } from "../look/browse-mode.ts";
 import { trainPlan, validationPlan } from "../session/load-plans.ts";
+import { openSplit } from "./open-split.ts";
 
 interface BrowseOptions {
   readonly set: readonly string[];
@@ -64,7 +65,7 @@ async function browseDataset(
   const { contactSheet } = await import("../look/contact-sheet.ts");
   const { split, mode, showNumber: count, epoch, out } = options;
   await checkPicturePath(out);
-  const dataset = await openDataset(recipe.data, split);
+  const dataset = await openSplit(context, recipe.data, split);
   const alone = { rank: 0, worldSize: 1, startStep: 0 };
   const plan =
     split === "val" ? validationPlan(recipe, alone) : trainPlan(recipe, "pretrain", alone);

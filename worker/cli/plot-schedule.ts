@@ -7,8 +7,8 @@ import { loadRecipe, recipeSetting } from "../../proto/cli/load-recipe.ts";
 import { positiveCount } from "../../proto/cli/option-values.ts";
 import { FleetError } from "../../proto/errors.ts";
 import type { DataRecipe, StageName } from "../../proto/recipe.ts";
-import { openDataset } from "../data/dataset.ts";
 import type { StageSchedule } from "../look/schedule-chart.ts";
+import { openSplit } from "./open-split.ts";
 
 interface ScheduleOptions {
   readonly set: readonly string[];
@@ -46,7 +46,7 @@ async function plotSchedule(
   const { checkPicturePath, writeChart } = await import("../../proto/charts/write-chart.ts");
   const { planSchedule, scheduleChart } = await import("../look/schedule-chart.ts");
   await checkPicturePath(out);
-  const images = datasetSize ?? (await countImages(recipe.data));
+  const images = datasetSize ?? (await countImages(context, recipe.data));
   const stages = stage === undefined ? recipe.stages : [stage];
   const schedules = stages.map((which) => planSchedule(recipe, which, images));
   await writeChart(out, scheduleChart(recipe, schedules));
@@ -69,9 +69,9 @@ function row(schedule: StageSchedule): string[] {
   ];
 }
 
-async function countImages(data: DataRecipe): Promise<number> {
+async function countImages(context: CliContext, data: DataRecipe): Promise<number> {
   try {
-    return (await openDataset(data, "train")).count;
+    return (await openSplit(context, data, "train")).count;
   } catch (thrown) {
     const { code, message, detail } = FleetError.from(thrown);
     const advice = "give --dataset-size to do without the images";

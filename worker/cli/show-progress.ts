@@ -1,6 +1,7 @@
 /** How far a long command has come, on standard error. */
 
 import type { Output } from "../../proto/cli/cli-context.ts";
+import { progressBar } from "../../proto/cli/progress-bar.ts";
 
 /** Lines that a log gets; a terminal has one that changes. */
 const LINES = 4;
@@ -15,8 +16,13 @@ export function showProgress(output: Output, what: string, total: number): (done
     const step = Math.floor((steps * done) / total);
     if (step === shown) return;
     shown = step;
-    const text = `${what}: ${done} of ${total}`;
-    if (!output.isTTY && step > 0) output.write(`${text}\n`);
-    if (output.isTTY) output.write(`\r${text}${done === total ? "\n" : ""}`);
+    const count = `${done} of ${total}`;
+    if (output.isTTY) {
+      const { columns } = output;
+      const bar = progressBar({ head: what, share: done / total, figures: [count], columns });
+      output.write(`\r${bar}${done === total ? "\n" : ""}`);
+    } else if (step > 0) {
+      output.write(`${what}: ${count}\n`);
+    }
   };
 }

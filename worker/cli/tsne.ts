@@ -9,13 +9,14 @@ import { FleetError } from "../../proto/errors.ts";
 import { inputOf } from "../../proto/model/input-view.ts";
 import { RECIPES } from "../../proto/recipes/registry.ts";
 import { readWeights } from "../checkpoint/read-weights.ts";
-import { type Dataset, imageName, openDataset } from "../data/dataset.ts";
+import { type Dataset, imageName } from "../data/dataset.ts";
 import { EntryReader } from "../data/entry-reader.ts";
 import { type FeatureStage, streamFeatures } from "../inference/extract-features.ts";
 import type { ImageInput } from "../inference/image-input.ts";
 import type { OpenModel } from "../inference/open-model.ts";
 import { type ChosenImages, chooseImages } from "../look/choose-images.ts";
 import { addEngineOptions, type EngineOptions, openModel } from "./model-options.ts";
+import { openSplit } from "./open-split.ts";
 import { showProgress } from "./show-progress.ts";
 
 interface TsneOptions extends EngineOptions {
@@ -85,7 +86,7 @@ async function tsne(context: CliContext, checkpoint: string, options: TsneOption
   if (Math.max(options.maxNumClass, options.classes?.length ?? 0) > SIGNS) {
     throw new FleetError("USAGE", `more than ${SIGNS} classes cannot be told apart in a picture`);
   }
-  const dataset = await openDataset(recipe.data, options.split);
+  const dataset = await openSplit(context, recipe.data, options.split);
   const chosen = chooseImages(dataset, {
     classes: options.classes,
     classesMax: options.maxNumClass,

@@ -2,8 +2,8 @@
 
 import { existsSync } from "node:fs";
 import path from "node:path";
+import { writeAtomically } from "../../proto/durable-file.ts";
 import { FleetError } from "../../proto/errors.ts";
-import { writeAtomically } from "../checkpoint/durable-file.ts";
 import { encodeSafetensors } from "../checkpoint/safetensors.ts";
 
 export interface FeatureTable {

@@ -1,7 +1,8 @@
 /** Leaves a stage's confusion matrix beside its result, for tools and for people. */
 
 import path from "node:path";
-import { writeChart, writeWhole } from "../../proto/charts/write-chart.ts";
+import { writeChart } from "../../proto/charts/write-chart.ts";
+import { writeAtomically } from "../../proto/durable-file.ts";
 import { confusionChart } from "./confusion-chart.ts";
 import { confusionMatrix, formatConfusion } from "./confusion-matrix.ts";
 
@@ -17,6 +18,7 @@ export async function writeConfusion(
   counts: Int32Array,
 ): Promise<void> {
   const matrix = confusionMatrix(about.recipe, about.classes, counts);
-  await writeWhole(path.join(folder, "confusion.json"), formatConfusion(matrix));
+  const file = path.join(folder, "confusion.json");
+  writeAtomically(file, [Buffer.from(formatConfusion(matrix))], () => file);
   await writeChart(path.join(folder, "confusion.png"), await confusionChart(matrix));
 }

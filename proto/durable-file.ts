@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
 import path from "node:path";
-import { FleetError } from "../../proto/errors.ts";
+import { FleetError } from "./errors.ts";
 
 export interface WrittenFile {
   readonly bytes: number;
