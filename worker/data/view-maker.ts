@@ -33,14 +33,35 @@ export interface ImageKeeper {
   take(image: RgbImage): void;
 }
 
+/** What is left to chance in each view of an image; a validation view has no plan. */
+export function drawViews(plan: LoadPlan, image: Size, key: ViewKey): readonly ViewPlan[] {
+  const { seed } = plan;
+  switch (plan.kind) {
+    case "pretrain":
+      return [0, 1].map((view) =>
+        drawView(image, plan.augmentation, new RandomStream({ ...key, seed, view })),
+      );
+    case "linear":
+      return [drawLinearView(image, plan, new RandomStream({ ...key, seed, view: LINEAR_VIEW }))];
+    case "validation":
+      return [];
+  }
+}
+
 /** One per loader thread. */
 export class ViewMaker {
   readonly #plan: LoadPlan;
+  readonly #draw: (image: Size, key: ViewKey) => readonly ViewPlan[];
   readonly #canvas: Canvas;
   readonly #jpeg = JpegDecoder.open();
 
-  constructor(plan: LoadPlan) {
+  /** @param draw what to make of an image, if not the plan's own views */
+  constructor(
+    plan: LoadPlan,
+    draw = (image: Size, key: ViewKey): readonly ViewPlan[] => drawViews(plan, image, key),
+  ) {
     this.#plan = plan;
+    this.#draw = draw;
     this.#canvas = new Canvas({ width: plan.imageSize, height: plan.imageSize });
   }
 
@@ -78,22 +99,6 @@ export class ViewMaker {
     if (isKept) keep.take({ ...size, data });
     this.#paint(views, whole, 1 / denominator, target);
     return true;
-  }
-
-  /** What is left to chance in each view; a validation view has no plan. */
-  #draw(image: Size, key: ViewKey): readonly ViewPlan[] {
-    const plan = this.#plan;
-    const { seed } = plan;
-    switch (plan.kind) {
-      case "pretrain":
-        return [0, 1].map((view) =>
-          drawView(image, plan.augmentation, new RandomStream({ ...key, seed, view })),
-        );
-      case "linear":
-        return [drawLinearView(image, plan, new RandomStream({ ...key, seed, view: LINEAR_VIEW }))];
-      case "validation":
-        return [];
-    }
   }
 
   /** @param scale of the canvas's source, which is the image otherwise */

@@ -4,15 +4,16 @@
  */
 
 import path from "node:path";
-import type { AugmentationRecipe } from "../../proto/recipe.ts";
-import type { RgbImage } from "../data/augment/rgb-image.ts";
+import { fromPlanes, type RgbImage, type Size } from "../data/augment/rgb-image.ts";
+import type { ViewPlan } from "../data/augment/view.ts";
 import { type Dataset, imageName } from "../data/dataset.ts";
 import { decodeImage } from "../data/decode.ts";
 import { allocateCache, fitsCache } from "../data/decode-cache.ts";
 import { EntryReader } from "../data/entry-reader.ts";
 import { indicesOf, type LoadPlan } from "../data/load-plan.ts";
-import { type ImageKeeper, ViewMaker } from "../data/view-maker.ts";
+import { drawViews, type ImageKeeper, type ViewKey, ViewMaker } from "../data/view-maker.ts";
 import type { BrowseMode } from "./browse-mode.ts";
+import { viewStages } from "./view-stages.ts";
 
 export interface Picture {
   readonly caption: string;
@@ -50,15 +51,6 @@ interface Painter {
   readonly paint: (source: Source) => readonly Picture[];
   readonly close: () => void;
 }
-
-/** What a view is made of, in order, as parts of the recipe that leave everything later out. */
-const STAGES: readonly (readonly [string, (full: AugmentationRecipe) => AugmentationRecipe])[] = [
-  ["crop", (full) => without(full, ["flip", "jitter", "grayscale", "blur"])],
-  ["flip", (full) => without(full, ["jitter", "grayscale", "blur"])],
-  ["jitter", (full) => without(full, ["grayscale", "blur"])],
-  ["grayscale", (full) => without(full, ["blur"])],
-  ["blur", (full) => full],
-];
 
 /**
  * Reads the first images of an epoch in the order of training, or images spread over the
@@ -109,17 +101,20 @@ function openPainter(dataset: Dataset, plan: LoadPlan, { mode, epoch }: SampleOp
   });
   if (mode === "original") return { paint: (source) => [original(source)], close: () => {} };
   const keep = keeperOf(dataset);
-  const plans = mode === "pipeline" && plan.kind === "pretrain" ? stagesOf(plan) : [plan];
-  const makers = plans.map((stage) => new ViewMaker(stage));
+  // Both views, stage by stage, though the second is not shown: how finely a photograph is decoded
+  // depends on the two.
+  const draw = (image: Size, key: ViewKey): readonly ViewPlan[] =>
+    drawViews(plan, image, key).flatMap((view) => viewStages(view).map((stage) => stage.plan));
+  const maker = mode === "pipeline" ? new ViewMaker(plan, draw) : new ViewMaker(plan);
   const paint = (source: Source): Picture[] => {
-    const views = makers.map((maker) => makeViews(maker, plan, source, epoch, keep));
-    const made = mode === "pipeline" ? captionStages(views) : captionViews(plan, views[0] ?? []);
-    return [original(source), ...made];
+    const key = { epoch, index: source.index };
+    const drawn = drawViews(plan, source.image, key);
+    const captions = mode === "pipeline" ? captionStages(drawn) : captionViews(drawn);
+    const views = Math.max(1, mode === "pipeline" ? drawn.length * captions.length : drawn.length);
+    const images = makeViews(maker, plan.imageSize, { ...source, key, views, keep });
+    return [original(source), ...captions.map((caption, i) => ({ caption, image: images[i]! }))];
   };
-  const close = (): void => {
-    for (const maker of makers) maker.close();
-  };
-  return { paint, close };
+  return { paint, close: () => maker.close() };
 }
 
 /** Images that a loader would keep are decoded at their full size; that changes pixels a little. */
@@ -130,66 +125,29 @@ function keeperOf(dataset: Dataset): ImageKeeper | undefined {
 
 function makeViews(
   maker: ViewMaker,
-  plan: LoadPlan,
-  { index, bytes, image }: Source,
-  epoch: number,
-  keep: ImageKeeper | undefined,
+  size: number,
+  source: Source & {
+    readonly key: ViewKey;
+    readonly views: number;
+    readonly keep: ImageKeeper | undefined;
+  },
 ): RgbImage[] {
-  const size = plan.imageSize;
+  const { bytes, image, key, views, keep } = source;
   const viewBytes = 3 * size ** 2;
-  const planes = new Uint8Array((plan.kind === "pretrain" ? 2 : 1) * viewBytes);
-  const key = { epoch, index };
+  const planes = new Uint8Array(views * viewBytes);
   if (!maker.paintJpeg(bytes, key, planes, keep)) maker.paint(image, key, planes);
-  return Array.from({ length: planes.length / viewBytes }, (_, view) =>
-    interleaved(planes.subarray(view * viewBytes, (view + 1) * viewBytes), size),
+  return Array.from({ length: views }, (_, view) =>
+    fromPlanes(planes.subarray(view * viewBytes, (view + 1) * viewBytes), {
+      width: size,
+      height: size,
+    }),
   );
 }
 
-function captionViews(plan: LoadPlan, views: readonly RgbImage[]): Picture[] {
-  const name = (view: number): string =>
-    plan.kind === "validation" ? "validation" : `view ${view + 1}`;
-  return views.map((image, view) => ({ caption: name(view), image }));
+function captionViews(drawn: readonly ViewPlan[]): string[] {
+  return drawn.length === 0 ? ["validation"] : drawn.map((_, view) => `view ${view + 1}`);
 }
 
-function captionStages(stages: readonly (readonly RgbImage[])[]): Picture[] {
-  const first = stages.flatMap((views) => views.slice(0, 1));
-  return first.map((image, i) => {
-    const [name] = STAGES[i]!;
-    const before = first[i - 1];
-    const isSame = before !== undefined && Buffer.compare(image.data, before.data) === 0;
-    return { caption: isSame ? `no ${name}` : name, image };
-  });
-}
-
-/**
- * The plan after each step of the augmentation. A step takes its draws from the stream after all
- * earlier ones, so leaving out the later ones changes nothing of what it does.
- */
-function stagesOf(plan: Extract<LoadPlan, { kind: "pretrain" }>): LoadPlan[] {
-  return STAGES.map(([, part]) => ({ ...plan, augmentation: part(plan.augmentation) }));
-}
-
-function without(
-  full: AugmentationRecipe,
-  left: readonly ("flip" | "jitter" | "grayscale" | "blur")[],
-): AugmentationRecipe {
-  const { jitter, blur } = full;
-  return {
-    ...full,
-    ...(left.includes("flip") ? { flip: 0 } : {}),
-    ...(left.includes("jitter") ? { jitter: { ...jitter, probability: 0 } } : {}),
-    ...(left.includes("grayscale") ? { grayscale: 0 } : {}),
-    ...(left.includes("blur") ? { blur: { ...blur, probability: 0 } } : {}),
-  };
-}
-
-/** One plane per channel to interleaved channels. */
-function interleaved(planes: Uint8Array, size: number): RgbImage {
-  const data = new Uint8Array(planes.length);
-  const plane = size ** 2;
-  for (let i = 0; i < plane; i++) {
-    for (let channel = 0; channel < 3; channel++)
-      data[i * 3 + channel] = planes[channel * plane + i]!;
-  }
-  return { width: size, height: size, data };
+function captionStages([first]: readonly ViewPlan[]): string[] {
+  return first ? viewStages(first).map(({ caption }) => caption) : [];
 }

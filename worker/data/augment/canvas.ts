@@ -15,7 +15,7 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import type { RgbImage, Size } from "./rgb-image.ts";
+import { fromPlanes, type RgbImage, type Size } from "./rgb-image.ts";
 
 /** Exports of `assembly/kernels.ts`, which says what they do. Addresses are byte offsets. */
 interface Kernels {
@@ -125,13 +125,9 @@ export class Canvas implements Size {
 
   /** The view as an image, channels interleaved. */
   toImage(): RgbImage {
-    const { width, height } = this;
-    const data = new Uint8Array(width * height * 3);
-    for (let channel = 0; channel < 3; channel++) {
-      const plane = this.#plane(channel);
-      for (let i = 0; i < plane.length; i++) data[i * 3 + channel] = plane[i]!;
-    }
-    return { width, height, data };
+    const planes = new Uint8Array(3 * this.width * this.height);
+    this.copyTo(planes);
+    return fromPlanes(planes, this);
   }
 
   /** Makes `image`, which has the view's size, the view. */

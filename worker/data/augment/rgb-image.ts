@@ -20,3 +20,15 @@ export interface Box extends Size {
 export function createImage(width: number, height: number): RgbImage {
   return { width, height, data: new Uint8Array(width * height * 3) };
 }
+
+/** The image of three planes, [3, height, width]. */
+export function fromPlanes(planes: Uint8Array, { width, height }: Size): RgbImage {
+  const plane = width * height;
+  const data = new Uint8Array(3 * plane);
+  for (let i = 0; i < plane; i++) {
+    for (let channel = 0; channel < 3; channel++) {
+      data[i * 3 + channel] = planes[channel * plane + i]!;
+    }
+  }
+  return { width, height, data };
+}

@@ -34,7 +34,7 @@ type CropRecipe = AugmentationRecipe["crop"];
 type JitterRecipe = AugmentationRecipe["jitter"];
 
 /** A change of the view in place. */
-type Adjustment =
+export type Adjustment =
   | { readonly type: "brightness" | "contrast" | "saturation"; readonly factor: number }
   | { readonly type: "hue"; readonly turn: number }
   | { readonly type: "grayscale" }
