@@ -20,8 +20,20 @@ export interface Running {
   readonly step: number;
 }
 
+/** Where a rank's time goes, as `RankTimes` in coordinator.proto. */
+export interface RankTimes {
+  readonly ownStepSeconds: number;
+  readonly dataSeconds: number;
+}
+
 export type WorkerSays =
-  | { readonly type: "heartbeat"; readonly running?: Running; readonly rssBytes: number }
+  | {
+      readonly type: "heartbeat";
+      readonly running?: Running;
+      readonly rssBytes: number;
+      readonly times?: RankTimes;
+    }
+  | { readonly type: "draining"; readonly because: string }
   | {
       readonly type: "progress";
       readonly experimentId: string;
@@ -49,6 +61,8 @@ export type WorkerSays =
       readonly generation: number;
       readonly step: number;
       readonly because: string;
+      /** Those that it lost contact with. */
+      readonly lostRanks: readonly number[];
     };
 
 export type CoordinatorSays =
@@ -67,6 +81,9 @@ export type CoordinatorSays =
       readonly experimentId: string;
       readonly generation: number;
       readonly because: string;
+      /** As in coordinator.proto. */
+      readonly atStepBoundary: boolean;
+      readonly keepCheckpoint: boolean;
     }
   | { readonly type: "dismiss"; readonly because: string };
 

@@ -125,7 +125,7 @@ export class Scheduler {
     for (const experiment of this.#ledger.all()) {
       const { id: experimentId, generation } = experiment;
       for (const worker of holdersOf(experiment).keys()) {
-        this.#roster.send(worker, { type: "abort", experimentId, generation, because });
+        this.#sendAbort(worker, { experimentId, generation, because });
       }
     }
     this.#roster.sendAll({ type: "dismiss", because });
@@ -241,13 +241,24 @@ export class Scheduler {
     const isHeld = experiment?.generation === generation && holdersOf(experiment).has(worker);
     if (isHeld && experiment.phase.status !== "stopping") return;
     const because = isHeld ? "the gang is stopping" : "this generation was replaced";
-    this.#roster.send(worker, { type: "abort", experimentId, generation, because });
+    this.#sendAbort(worker, { experimentId, generation, because });
+  }
+
+  #sendAbort(
+    worker: string,
+    abort: Pick<Running, "experimentId" | "generation"> & { readonly because: string },
+  ): void {
+    const how = { atStepBoundary: false, keepCheckpoint: true };
+    this.#roster.send(worker, { type: "abort", ...abort, ...how });
   }
 
   #said(worker: string, message: WorkerSays): void {
     switch (message.type) {
       case "heartbeat":
         this.#heartbeat(worker, message.running, message.rssBytes);
+        return;
+      case "draining":
+        this.#log.info({ event: "worker drains", worker, because: message.because });
         return;
       case "stopped": {
         const { experimentId, generation, step, because } = message;
@@ -379,7 +390,7 @@ export class Scheduler {
       case "abort": {
         const { generation, because } = effect;
         for (const worker of effect.workers) {
-          this.#roster.send(worker, { type: "abort", experimentId, generation, because });
+          this.#sendAbort(worker, { experimentId, generation, because });
         }
         return;
       }

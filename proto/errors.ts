@@ -120,6 +120,18 @@ export const ERROR_SPECS = {
     remedy: "user",
     meaning: "One side does not accept the other's certificate, or only one of them has TLS.",
   },
+  LEADERSHIP_LOST: {
+    grpc: status.UNAVAILABLE,
+    exit: 18,
+    remedy: "retry",
+    meaning: "Another coordinator on the same Redis has taken over; this one is fenced off.",
+  },
+  OVERLOADED: {
+    grpc: status.RESOURCE_EXHAUSTED,
+    exit: 19,
+    remedy: "retry",
+    meaning: "Too many or too large requests; the message names the limit.",
+  },
   DATA_INVALID: {
     grpc: status.INVALID_ARGUMENT,
     exit: 20,
@@ -144,11 +156,23 @@ export const ERROR_SPECS = {
     remedy: "user",
     meaning: "A file could not be written: disk full, or folder not writable.",
   },
+  REPLICAS_DIVERGED: {
+    grpc: status.DATA_LOSS,
+    exit: 24,
+    remedy: "next-generation",
+    meaning: "Ranks no longer hold the same weights; the gang goes back to its last checkpoint.",
+  },
   GENERATION_ABORTED: {
     grpc: status.ABORTED,
     exit: 30,
     remedy: "next-generation",
     meaning: "The gang broke up: a member was lost, or the coordinator stopped it.",
+  },
+  PREEMPTED: {
+    grpc: status.ABORTED,
+    exit: 40,
+    remedy: "next-generation",
+    meaning: "SIGTERM drained the worker: its step is finished, its state with peers or on disk.",
   },
 } as const satisfies Record<string, ErrorSpec>;
 

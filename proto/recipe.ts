@@ -233,6 +233,33 @@ const linearSchema = z
     error: "must be less than epochs",
   });
 
+const elasticSchema = z.strictObject({
+  minWorkers: count
+    .optional()
+    .describe("Fewest workers that a stage goes on with; all of its own when absent."),
+  maxWorkers: count
+    .optional()
+    .describe("Most workers that a stage is given; all of its own when absent."),
+  waitSeconds: nonNegative
+    .default(30)
+    .describe("How long a stage waits for its most workers before it takes fewer."),
+  maxRestarts: z
+    .int()
+    .nonnegative()
+    .default(3)
+    .describe("Failures in a row without a new step, until the experiment fails."),
+  checksumEverySteps: z
+    .int()
+    .nonnegative()
+    .default(100)
+    .describe("How often ranks compare their weights, beside every checkpoint; 0: only then."),
+  stragglerFactor: z
+    .number()
+    .gt(1)
+    .default(2)
+    .describe("A rank is named as a straggler when its own work takes so many times the median."),
+});
+
 const recipeSchema = z
   .strictObject({
     name: z.string().regex(/^[A-Za-z0-9_.-]+$/, "must be made of letters, digits, _ . -"),
@@ -247,6 +274,7 @@ const recipeSchema = z
     data: dataSchema,
     pretrain: pretrainSchema,
     linear: linearSchema,
+    elastic: elasticSchema.prefault({}).describe("What becomes of a stage when workers are lost."),
     collective: z
       .strictObject({
         wire: z.enum(["f32", "bf16"]).default("f32").describe("Gradients on the network."),
@@ -270,6 +298,8 @@ const recipeSchema = z
     if (recipe.pretrain.workers * recipe.pretrain.batchPerWorker < 2) {
       problem(["pretrain", "batchPerWorker"], "needs a global batch of 2 images for negatives");
     }
+    const { minWorkers = 1, maxWorkers = minWorkers } = recipe.elastic;
+    if (minWorkers > maxWorkers) problem(["elastic", "minWorkers"], "must not exceed maxWorkers");
     if (recipe.model.stem === "imagenet" && recipe.data.imageSize < 32) {
       problem(["model", "stem"], "imagenet needs data.imageSize of at least 32; use cifar");
     }

@@ -47,6 +47,11 @@ export function toWireExperiment(
     linearResultJson: experiment.results.linear,
     errorCode: phase.status === "failed" ? phase.code : undefined,
     restarts: experiment.restarts,
+    failures: 0,
+    preemptions: 0,
+    membershipChanges: 0,
+    stragglers: [],
+    ranks: presentStage(experiment).workers,
     history: withHistory ? experiment.history.map(toWireTransition) : [],
   };
 }
@@ -68,6 +73,8 @@ export function toWireWorker(member: Member, nowMs: number): WorkerInfo {
     heartbeatAgeMs: Math.max(0, Math.round(nowMs - member.heardMs)),
     softwareVersion: facts.softwareVersion,
     rssBytes: member.rssBytes,
+    draining: false,
+    ownStepSeconds: undefined,
   };
 }
 
@@ -87,6 +94,8 @@ function toWireProgress({ id, generation }: Experiment, progress: StageProgress)
     knn: [...(progress.knn ?? [])],
     probeTop1: progress.probeTop1,
     probeTop5: progress.probeTop5,
+    storageProblem: progress.storageProblem,
+    checkpointFailures: progress.checkpointFailures ?? 0,
   };
 }
 

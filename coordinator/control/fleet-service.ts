@@ -107,6 +107,7 @@ function welcome(leaseMs: number): CoordinatorMessage {
     softwareVersion: SOFTWARE_VERSION,
     heartbeatIntervalMs: HEARTBEAT_INTERVAL_MS,
     leaseMs,
+    epoch: 0,
   };
   return { message: { $case: "welcome", value } };
 }

@@ -21,11 +21,13 @@ import type { CoordinatorSays, Running, WorkerSays } from "../scheduler-events.t
 import { fromWireStage, toWireStage } from "./wire-names.ts";
 
 const RESULT_LENGTH_MAX = 1_000_000;
+const RANKS_MAX = 10_000;
 
 const id = z.string().regex(/^[A-Za-z0-9_.:-]{1,100}$/, "must be 1 to 100 of A-Z a-z 0-9 _ . : -");
 const label = z.string().max(200);
 const text = z.string().transform((value) => value.slice(0, TEXT_LENGTH_MAX));
 const count = z.int().nonnegative();
+const ranks = z.array(count).max(RANKS_MAX);
 const finite = z.number();
 
 const registerSchema = z.object({
@@ -62,6 +64,13 @@ const progressSchema = z.object({
     .max(NEIGHBOURS_LENGTH_MAX),
   probeTop1: finite.optional(),
   probeTop5: finite.optional(),
+  storageProblem: text.optional(),
+  checkpointFailures: count,
+});
+
+const timesSchema = z.object({
+  ownStepSeconds: z.number().nonnegative(),
+  dataSeconds: z.number().nonnegative(),
 });
 
 const failureSchema = z.object({
@@ -113,13 +122,16 @@ export function parseRegister(
 export function parseWorkerMessage({ message }: WorkerMessage): WorkerSays {
   switch (message?.$case) {
     case "heartbeat": {
-      const { running, rssBytes } = message.value;
+      const { running, rssBytes, times } = message.value;
       return {
         type: "heartbeat",
         rssBytes: check(count, rssBytes, "heartbeat.rss_bytes"),
         ...(running ? { running: parseRunning(running) } : {}),
+        ...(times ? { times: check(timesSchema, times, "heartbeat.times") } : {}),
       };
     }
+    case "draining":
+      return { type: "draining", because: check(text, message.value.because, "draining.because") };
     case "progress": {
       const generation = check(generationSchema, message.value, "progress");
       return { type: "progress", ...generation, progress: parseProgress(message.value) };
@@ -138,7 +150,8 @@ export function parseWorkerMessage({ message }: WorkerMessage): WorkerSays {
       const generation = check(generationSchema, message.value, "stopped");
       const step = check(count, message.value.step, "stopped.step");
       const because = check(text, message.value.because, "stopped.because");
-      return { type: "stopped", ...generation, step, because };
+      const lostRanks = check(ranks, message.value.lostRanks, "stopped.lost_ranks");
+      return { type: "stopped", ...generation, step, because, lostRanks };
     }
     case "register":
       throw new FleetError("USAGE", "register: the worker has registered already");
@@ -167,8 +180,8 @@ export function toCoordinatorMessage(
       return { message: { $case: "assignment", value } };
     }
     case "abort": {
-      const { experimentId, generation, because } = says;
-      return { message: { $case: "abort", value: { experimentId, generation, because } } };
+      const { type: _, ...value } = says;
+      return { message: { $case: "abort", value } };
     }
     case "dismiss":
       return { message: { $case: "dismiss", value: { because: says.because } } };

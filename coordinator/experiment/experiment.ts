@@ -69,6 +69,8 @@ export interface StageProgress {
   readonly knn?: readonly KnnAccuracy[];
   readonly probeTop1?: number;
   readonly probeTop5?: number;
+  readonly storageProblem?: string;
+  readonly checkpointFailures?: number;
 }
 
 /** Why a gang broke up, as one of its members tells it, or as the coordinator saw it. */

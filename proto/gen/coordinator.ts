@@ -109,6 +109,8 @@ export const ExperimentState = {
   EXPERIMENT_STATE_SUCCEEDED: "EXPERIMENT_STATE_SUCCEEDED",
   EXPERIMENT_STATE_FAILED: "EXPERIMENT_STATE_FAILED",
   EXPERIMENT_STATE_CANCELLED: "EXPERIMENT_STATE_CANCELLED",
+  /** EXPERIMENT_STATE_PAUSED - Stopped by an operator, with its state in a checkpoint, until it is resumed. */
+  EXPERIMENT_STATE_PAUSED: "EXPERIMENT_STATE_PAUSED",
   UNRECOGNIZED: "UNRECOGNIZED",
 } as const;
 
@@ -123,6 +125,7 @@ export namespace ExperimentState {
   export type EXPERIMENT_STATE_SUCCEEDED = typeof ExperimentState.EXPERIMENT_STATE_SUCCEEDED;
   export type EXPERIMENT_STATE_FAILED = typeof ExperimentState.EXPERIMENT_STATE_FAILED;
   export type EXPERIMENT_STATE_CANCELLED = typeof ExperimentState.EXPERIMENT_STATE_CANCELLED;
+  export type EXPERIMENT_STATE_PAUSED = typeof ExperimentState.EXPERIMENT_STATE_PAUSED;
   export type UNRECOGNIZED = typeof ExperimentState.UNRECOGNIZED;
 }
 
@@ -152,6 +155,9 @@ export function experimentStateFromJSON(object: any): ExperimentState {
     case 7:
     case "EXPERIMENT_STATE_CANCELLED":
       return ExperimentState.EXPERIMENT_STATE_CANCELLED;
+    case 8:
+    case "EXPERIMENT_STATE_PAUSED":
+      return ExperimentState.EXPERIMENT_STATE_PAUSED;
     case -1:
     case "UNRECOGNIZED":
     default:
@@ -177,6 +183,8 @@ export function experimentStateToJSON(object: ExperimentState): string {
       return "EXPERIMENT_STATE_FAILED";
     case ExperimentState.EXPERIMENT_STATE_CANCELLED:
       return "EXPERIMENT_STATE_CANCELLED";
+    case ExperimentState.EXPERIMENT_STATE_PAUSED:
+      return "EXPERIMENT_STATE_PAUSED";
     case ExperimentState.UNRECOGNIZED:
     default:
       return "UNRECOGNIZED";
@@ -201,6 +209,8 @@ export function experimentStateToNumber(object: ExperimentState): number {
       return 6;
     case ExperimentState.EXPERIMENT_STATE_CANCELLED:
       return 7;
+    case ExperimentState.EXPERIMENT_STATE_PAUSED:
+      return 8;
     case ExperimentState.UNRECOGNIZED:
     default:
       return -1;
@@ -215,6 +225,7 @@ export interface WorkerMessage {
     | { $case: "result"; value: StageResult }
     | { $case: "failure"; value: StageFailure }
     | { $case: "stopped"; value: Stopped }
+    | { $case: "draining"; value: Draining }
     | undefined;
 }
 
@@ -236,7 +247,14 @@ export interface Register {
   /** Cluster secret, empty when the cluster has none. */
   joinToken: string;
   /** The generation that the worker is still training, after a lost connection. */
-  running?: Running | undefined;
+  running?:
+    | Running
+    | undefined;
+  /**
+   * Highest `Welcome.epoch` that this worker has been welcomed with; 0 at first. A coordinator of a
+   * lower epoch has been replaced.
+   */
+  epochSeen: number;
 }
 
 export interface Running {
@@ -250,6 +268,27 @@ export interface Heartbeat {
   /** Absent while the worker is idle. */
   running?: Running | undefined;
   rssBytes: number;
+  /** Absent until a step of the present assignment is finished. */
+  times?: RankTimes | undefined;
+}
+
+/**
+ * Where one rank's time goes, running means over its steps. Time that it waits for other ranks in
+ * is nobody's fault but theirs, and left out.
+ */
+export interface RankTimes {
+  /** The rank's own part of a step, waiting for data included. */
+  ownStepSeconds: number;
+  /** The part of it that it waited for data. */
+  dataSeconds: number;
+}
+
+/**
+ * The worker was told to leave, by a signal for one. It stops at the next step boundary with its
+ * whole gang, reports `stopped`, and is not to be assigned anything.
+ */
+export interface Draining {
+  because: string;
 }
 
 /** Sent by rank 0 at most twice a second, and always for the last step of an epoch. */
@@ -300,7 +339,15 @@ export interface Progress {
    */
   knn: KnnAccuracy[];
   probeTop1?: number | undefined;
-  probeTop5?: number | undefined;
+  probeTop5?:
+    | number
+    | undefined;
+  /** Why the newest checkpoint or log line could not be written; absent once one was. */
+  storageProblem?:
+    | string
+    | undefined;
+  /** Checkpoints of this generation that could not be written. */
+  checkpointFailures: number;
 }
 
 /** Accuracy in percent when so many nearest training images vote for an image's class. */
@@ -348,6 +395,8 @@ export interface Stopped {
     | undefined;
   /** Why it stopped, for the event log. */
   because: string;
+  /** The ranks that it lost contact with, or never had any with; empty when it knows of none. */
+  lostRanks: number[];
 }
 
 export interface CoordinatorMessage {
@@ -364,6 +413,8 @@ export interface Welcome {
   heartbeatIntervalMs: number;
   /** Without a heartbeat for this long the worker counts as lost. */
   leaseMs: number;
+  /** Rises whenever another coordinator takes over. A worker follows the highest that it has met. */
+  epoch: number;
 }
 
 export interface Assignment {
@@ -388,6 +439,10 @@ export interface Abort {
   experimentId: string;
   generation: number;
   because: string;
+  /** Finish the step under way with the others first; without it the step is given up. */
+  atStepBoundary: boolean;
+  /** Report `stopped` only once a checkpoint of the last step is durable, or has failed. */
+  keepCheckpoint: boolean;
 }
 
 export interface Dismiss {
@@ -459,6 +514,26 @@ export interface Experiment {
   restarts: number;
   /** What has happened to it, oldest first; in answers about one experiment only. */
   history: ExperimentTransition[];
+  /**
+   * What `restarts` is made of: gangs that broke up by a failure, because a worker was told to
+   * leave, and because the gang was to grow or to shrink.
+   */
+  failures: number;
+  preemptions: number;
+  membershipChanges: number;
+  stragglers: Straggler[];
+  /** Ranks that the recipe gives the present stage; fewer workers share them. */
+  ranks: number;
+}
+
+/** A rank that is slower than the others. */
+export interface Straggler {
+  rank: number;
+  workerId: string;
+  /** Its own time of a step, over the gang's median. */
+  ratio: number;
+  /** What most of the difference goes to: "data" or "compute". */
+  phase: string;
 }
 
 /** One change of an experiment's state. */
@@ -497,6 +572,10 @@ export interface WorkerInfo {
   heartbeatAgeMs: number;
   softwareVersion: string;
   rssBytes: number;
+  /** Told to leave: it is assigned nothing any more. */
+  draining: boolean;
+  /** As RankTimes. */
+  ownStepSeconds?: number | undefined;
 }
 
 function createBaseWorkerMessage(): WorkerMessage {
@@ -523,6 +602,9 @@ export const WorkerMessage: MessageFns<WorkerMessage> = {
         break;
       case "stopped":
         Stopped.encode(message.message.value, writer.uint32(50).fork()).join();
+        break;
+      case "draining":
+        Draining.encode(message.message.value, writer.uint32(58).fork()).join();
         break;
     }
     return writer;
@@ -589,6 +671,14 @@ export const WorkerMessage: MessageFns<WorkerMessage> = {
             message.message = { $case: "stopped", value: Stopped.decode(reader, reader.uint32()) };
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.message = { $case: "draining", value: Draining.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -615,6 +705,8 @@ export const WorkerMessage: MessageFns<WorkerMessage> = {
         ? { $case: "failure", value: StageFailure.fromJSON(object.failure) }
         : isSet(object.stopped)
         ? { $case: "stopped", value: Stopped.fromJSON(object.stopped) }
+        : isSet(object.draining)
+        ? { $case: "draining", value: Draining.fromJSON(object.draining) }
         : undefined,
     };
   },
@@ -633,6 +725,8 @@ export const WorkerMessage: MessageFns<WorkerMessage> = {
       obj.failure = StageFailure.toJSON(message.message.value);
     } else if (message.message?.$case === "stopped") {
       obj.stopped = Stopped.toJSON(message.message.value);
+    } else if (message.message?.$case === "draining") {
+      obj.draining = Draining.toJSON(message.message.value);
     }
     return obj;
   },
@@ -679,6 +773,12 @@ export const WorkerMessage: MessageFns<WorkerMessage> = {
         }
         break;
       }
+      case "draining": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "draining", value: Draining.fromPartial(object.message.value) };
+        }
+        break;
+      }
     }
     return message;
   },
@@ -696,6 +796,7 @@ function createBaseRegister(): Register {
     threads: 0,
     joinToken: "",
     running: undefined,
+    epochSeen: 0,
   };
 }
 
@@ -730,6 +831,9 @@ export const Register: MessageFns<Register> = {
     }
     if (message.running !== undefined) {
       Running.encode(message.running, writer.uint32(82).fork()).join();
+    }
+    if (message.epochSeen !== 0) {
+      writer.uint32(88).uint64(message.epochSeen);
     }
     return writer;
   },
@@ -827,6 +931,14 @@ export const Register: MessageFns<Register> = {
             message.running = Running.decode(reader, reader.uint32());
             continue;
           }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.epochSeen = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -871,6 +983,11 @@ export const Register: MessageFns<Register> = {
         ? globalThis.String(object.join_token)
         : "",
       running: isSet(object.running) ? Running.fromJSON(object.running) : undefined,
+      epochSeen: isSet(object.epochSeen)
+        ? globalThis.Number(object.epochSeen)
+        : isSet(object.epoch_seen)
+        ? globalThis.Number(object.epoch_seen)
+        : 0,
     };
   },
 
@@ -906,6 +1023,9 @@ export const Register: MessageFns<Register> = {
     if (message.running !== undefined) {
       obj.running = Running.toJSON(message.running);
     }
+    if (message.epochSeen !== 0) {
+      obj.epochSeen = Math.round(message.epochSeen);
+    }
     return obj;
   },
 
@@ -926,6 +1046,7 @@ export const Register: MessageFns<Register> = {
     message.running = (object.running !== undefined && object.running !== null)
       ? Running.fromPartial(object.running)
       : undefined;
+    message.epochSeen = object.epochSeen ?? 0;
     return message;
   },
 };
@@ -1052,7 +1173,7 @@ export const Running: MessageFns<Running> = {
 };
 
 function createBaseHeartbeat(): Heartbeat {
-  return { running: undefined, rssBytes: 0 };
+  return { running: undefined, rssBytes: 0, times: undefined };
 }
 
 export const Heartbeat: MessageFns<Heartbeat> = {
@@ -1062,6 +1183,9 @@ export const Heartbeat: MessageFns<Heartbeat> = {
     }
     if (message.rssBytes !== 0) {
       writer.uint32(16).uint64(message.rssBytes);
+    }
+    if (message.times !== undefined) {
+      RankTimes.encode(message.times, writer.uint32(26).fork()).join();
     }
     return writer;
   },
@@ -1095,6 +1219,14 @@ export const Heartbeat: MessageFns<Heartbeat> = {
             message.rssBytes = longToNumber(reader.uint64());
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.times = RankTimes.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1115,6 +1247,7 @@ export const Heartbeat: MessageFns<Heartbeat> = {
         : isSet(object.rss_bytes)
         ? globalThis.Number(object.rss_bytes)
         : 0,
+      times: isSet(object.times) ? RankTimes.fromJSON(object.times) : undefined,
     };
   },
 
@@ -1125,6 +1258,9 @@ export const Heartbeat: MessageFns<Heartbeat> = {
     }
     if (message.rssBytes !== 0) {
       obj.rssBytes = Math.round(message.rssBytes);
+    }
+    if (message.times !== undefined) {
+      obj.times = RankTimes.toJSON(message.times);
     }
     return obj;
   },
@@ -1138,6 +1274,169 @@ export const Heartbeat: MessageFns<Heartbeat> = {
       ? Running.fromPartial(object.running)
       : undefined;
     message.rssBytes = object.rssBytes ?? 0;
+    message.times = (object.times !== undefined && object.times !== null)
+      ? RankTimes.fromPartial(object.times)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseRankTimes(): RankTimes {
+  return { ownStepSeconds: 0, dataSeconds: 0 };
+}
+
+export const RankTimes: MessageFns<RankTimes> = {
+  encode(message: RankTimes, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.ownStepSeconds !== 0) {
+      writer.uint32(9).double(message.ownStepSeconds);
+    }
+    if (message.dataSeconds !== 0) {
+      writer.uint32(17).double(message.dataSeconds);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RankTimes {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRankTimes();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 9) {
+              break;
+            }
+
+            message.ownStepSeconds = reader.double();
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.dataSeconds = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RankTimes {
+    return {
+      ownStepSeconds: isSet(object.ownStepSeconds)
+        ? globalThis.Number(object.ownStepSeconds)
+        : isSet(object.own_step_seconds)
+        ? globalThis.Number(object.own_step_seconds)
+        : 0,
+      dataSeconds: isSet(object.dataSeconds)
+        ? globalThis.Number(object.dataSeconds)
+        : isSet(object.data_seconds)
+        ? globalThis.Number(object.data_seconds)
+        : 0,
+    };
+  },
+
+  toJSON(message: RankTimes): unknown {
+    const obj: any = {};
+    if (message.ownStepSeconds !== 0) {
+      obj.ownStepSeconds = floatToJson(message.ownStepSeconds);
+    }
+    if (message.dataSeconds !== 0) {
+      obj.dataSeconds = floatToJson(message.dataSeconds);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<RankTimes>, I>>(base?: I): RankTimes {
+    return RankTimes.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RankTimes>, I>>(object: I): RankTimes {
+    const message = createBaseRankTimes();
+    message.ownStepSeconds = object.ownStepSeconds ?? 0;
+    message.dataSeconds = object.dataSeconds ?? 0;
+    return message;
+  },
+};
+
+function createBaseDraining(): Draining {
+  return { because: "" };
+}
+
+export const Draining: MessageFns<Draining> = {
+  encode(message: Draining, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.because !== "") {
+      writer.uint32(10).string(message.because);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Draining {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDraining();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.because = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Draining {
+    return { because: isSet(object.because) ? globalThis.String(object.because) : "" };
+  },
+
+  toJSON(message: Draining): unknown {
+    const obj: any = {};
+    if (message.because !== "") {
+      obj.because = message.because;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Draining>, I>>(base?: I): Draining {
+    return Draining.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Draining>, I>>(object: I): Draining {
+    const message = createBaseDraining();
+    message.because = object.because ?? "";
     return message;
   },
 };
@@ -1166,6 +1465,8 @@ function createBaseProgress(): Progress {
     knn: [],
     probeTop1: undefined,
     probeTop5: undefined,
+    storageProblem: undefined,
+    checkpointFailures: 0,
   };
 }
 
@@ -1236,6 +1537,12 @@ export const Progress: MessageFns<Progress> = {
     }
     if (message.probeTop5 !== undefined) {
       writer.uint32(177).double(message.probeTop5);
+    }
+    if (message.storageProblem !== undefined) {
+      writer.uint32(186).string(message.storageProblem);
+    }
+    if (message.checkpointFailures !== 0) {
+      writer.uint32(192).uint64(message.checkpointFailures);
     }
     return writer;
   },
@@ -1429,6 +1736,22 @@ export const Progress: MessageFns<Progress> = {
             message.probeTop5 = reader.double();
             continue;
           }
+          case 23: {
+            if (tag !== 186) {
+              break;
+            }
+
+            message.storageProblem = reader.string();
+            continue;
+          }
+          case 24: {
+            if (tag !== 192) {
+              break;
+            }
+
+            message.checkpointFailures = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1519,6 +1842,16 @@ export const Progress: MessageFns<Progress> = {
         : isSet(object.probe_top5)
         ? globalThis.Number(object.probe_top5)
         : undefined,
+      storageProblem: isSet(object.storageProblem)
+        ? globalThis.String(object.storageProblem)
+        : isSet(object.storage_problem)
+        ? globalThis.String(object.storage_problem)
+        : undefined,
+      checkpointFailures: isSet(object.checkpointFailures)
+        ? globalThis.Number(object.checkpointFailures)
+        : isSet(object.checkpoint_failures)
+        ? globalThis.Number(object.checkpoint_failures)
+        : 0,
     };
   },
 
@@ -1590,6 +1923,12 @@ export const Progress: MessageFns<Progress> = {
     if (message.probeTop5 !== undefined) {
       obj.probeTop5 = floatToJson(message.probeTop5);
     }
+    if (message.storageProblem !== undefined) {
+      obj.storageProblem = message.storageProblem;
+    }
+    if (message.checkpointFailures !== 0) {
+      obj.checkpointFailures = Math.round(message.checkpointFailures);
+    }
     return obj;
   },
 
@@ -1620,6 +1959,8 @@ export const Progress: MessageFns<Progress> = {
     message.knn = object.knn?.map((e) => KnnAccuracy.fromPartial(e)) || [];
     message.probeTop1 = object.probeTop1 ?? undefined;
     message.probeTop5 = object.probeTop5 ?? undefined;
+    message.storageProblem = object.storageProblem ?? undefined;
+    message.checkpointFailures = object.checkpointFailures ?? 0;
     return message;
   },
 };
@@ -2073,6 +2414,7 @@ function createBaseStopped(): Stopped {
     step: 0,
     checkpointStep: undefined,
     because: "",
+    lostRanks: [],
   };
 }
 
@@ -2098,6 +2440,13 @@ export const Stopped: MessageFns<Stopped> = {
     }
     if (message.because !== "") {
       writer.uint32(58).string(message.because);
+    }
+    if (message.lostRanks.length !== 0) {
+      writer.uint32(66).fork();
+      for (const v of message.lostRanks) {
+        writer.uint32(v);
+      }
+      writer.join();
     }
     return writer;
   },
@@ -2171,6 +2520,24 @@ export const Stopped: MessageFns<Stopped> = {
             message.because = reader.string();
             continue;
           }
+          case 8: {
+            if (tag === 64) {
+              message.lostRanks.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 66) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.lostRanks.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2200,6 +2567,11 @@ export const Stopped: MessageFns<Stopped> = {
         ? globalThis.Number(object.checkpoint_step)
         : undefined,
       because: isSet(object.because) ? globalThis.String(object.because) : "",
+      lostRanks: globalThis.Array.isArray(object?.lostRanks)
+        ? object.lostRanks.map((e: any) => globalThis.Number(e))
+        : globalThis.Array.isArray(object?.lost_ranks)
+        ? object.lost_ranks.map((e: any) => globalThis.Number(e))
+        : [],
     };
   },
 
@@ -2226,6 +2598,9 @@ export const Stopped: MessageFns<Stopped> = {
     if (message.because !== "") {
       obj.because = message.because;
     }
+    if (message.lostRanks?.length) {
+      obj.lostRanks = message.lostRanks.map((e) => Math.round(e));
+    }
     return obj;
   },
 
@@ -2241,6 +2616,7 @@ export const Stopped: MessageFns<Stopped> = {
     message.step = object.step ?? 0;
     message.checkpointStep = object.checkpointStep ?? undefined;
     message.because = object.because ?? "";
+    message.lostRanks = object.lostRanks?.map((e) => e) || [];
     return message;
   },
 };
@@ -2389,7 +2765,7 @@ export const CoordinatorMessage: MessageFns<CoordinatorMessage> = {
 };
 
 function createBaseWelcome(): Welcome {
-  return { softwareVersion: "", heartbeatIntervalMs: 0, leaseMs: 0 };
+  return { softwareVersion: "", heartbeatIntervalMs: 0, leaseMs: 0, epoch: 0 };
 }
 
 export const Welcome: MessageFns<Welcome> = {
@@ -2402,6 +2778,9 @@ export const Welcome: MessageFns<Welcome> = {
     }
     if (message.leaseMs !== 0) {
       writer.uint32(24).uint32(message.leaseMs);
+    }
+    if (message.epoch !== 0) {
+      writer.uint32(32).uint64(message.epoch);
     }
     return writer;
   },
@@ -2443,6 +2822,14 @@ export const Welcome: MessageFns<Welcome> = {
             message.leaseMs = reader.uint32();
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2472,6 +2859,7 @@ export const Welcome: MessageFns<Welcome> = {
         : isSet(object.lease_ms)
         ? globalThis.Number(object.lease_ms)
         : 0,
+      epoch: isSet(object.epoch) ? globalThis.Number(object.epoch) : 0,
     };
   },
 
@@ -2486,6 +2874,9 @@ export const Welcome: MessageFns<Welcome> = {
     if (message.leaseMs !== 0) {
       obj.leaseMs = Math.round(message.leaseMs);
     }
+    if (message.epoch !== 0) {
+      obj.epoch = Math.round(message.epoch);
+    }
     return obj;
   },
 
@@ -2497,6 +2888,7 @@ export const Welcome: MessageFns<Welcome> = {
     message.softwareVersion = object.softwareVersion ?? "";
     message.heartbeatIntervalMs = object.heartbeatIntervalMs ?? 0;
     message.leaseMs = object.leaseMs ?? 0;
+    message.epoch = object.epoch ?? 0;
     return message;
   },
 };
@@ -2776,7 +3168,7 @@ export const Peer: MessageFns<Peer> = {
 };
 
 function createBaseAbort(): Abort {
-  return { experimentId: "", generation: 0, because: "" };
+  return { experimentId: "", generation: 0, because: "", atStepBoundary: false, keepCheckpoint: false };
 }
 
 export const Abort: MessageFns<Abort> = {
@@ -2789,6 +3181,12 @@ export const Abort: MessageFns<Abort> = {
     }
     if (message.because !== "") {
       writer.uint32(26).string(message.because);
+    }
+    if (message.atStepBoundary !== false) {
+      writer.uint32(32).bool(message.atStepBoundary);
+    }
+    if (message.keepCheckpoint !== false) {
+      writer.uint32(40).bool(message.keepCheckpoint);
     }
     return writer;
   },
@@ -2830,6 +3228,22 @@ export const Abort: MessageFns<Abort> = {
             message.because = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.atStepBoundary = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.keepCheckpoint = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2851,6 +3265,16 @@ export const Abort: MessageFns<Abort> = {
         : "",
       generation: isSet(object.generation) ? globalThis.Number(object.generation) : 0,
       because: isSet(object.because) ? globalThis.String(object.because) : "",
+      atStepBoundary: isSet(object.atStepBoundary)
+        ? globalThis.Boolean(object.atStepBoundary)
+        : isSet(object.at_step_boundary)
+        ? globalThis.Boolean(object.at_step_boundary)
+        : false,
+      keepCheckpoint: isSet(object.keepCheckpoint)
+        ? globalThis.Boolean(object.keepCheckpoint)
+        : isSet(object.keep_checkpoint)
+        ? globalThis.Boolean(object.keep_checkpoint)
+        : false,
     };
   },
 
@@ -2865,6 +3289,12 @@ export const Abort: MessageFns<Abort> = {
     if (message.because !== "") {
       obj.because = message.because;
     }
+    if (message.atStepBoundary !== false) {
+      obj.atStepBoundary = message.atStepBoundary;
+    }
+    if (message.keepCheckpoint !== false) {
+      obj.keepCheckpoint = message.keepCheckpoint;
+    }
     return obj;
   },
 
@@ -2876,6 +3306,8 @@ export const Abort: MessageFns<Abort> = {
     message.experimentId = object.experimentId ?? "";
     message.generation = object.generation ?? 0;
     message.because = object.because ?? "";
+    message.atStepBoundary = object.atStepBoundary ?? false;
+    message.keepCheckpoint = object.keepCheckpoint ?? false;
     return message;
   },
 };
@@ -3561,6 +3993,11 @@ function createBaseExperiment(): Experiment {
     errorCode: undefined,
     restarts: 0,
     history: [],
+    failures: 0,
+    preemptions: 0,
+    membershipChanges: 0,
+    stragglers: [],
+    ranks: 0,
   };
 }
 
@@ -3622,6 +4059,21 @@ export const Experiment: MessageFns<Experiment> = {
     }
     for (const v of message.history) {
       ExperimentTransition.encode(v!, writer.uint32(154).fork()).join();
+    }
+    if (message.failures !== 0) {
+      writer.uint32(160).uint32(message.failures);
+    }
+    if (message.preemptions !== 0) {
+      writer.uint32(168).uint32(message.preemptions);
+    }
+    if (message.membershipChanges !== 0) {
+      writer.uint32(176).uint32(message.membershipChanges);
+    }
+    for (const v of message.stragglers) {
+      Straggler.encode(v!, writer.uint32(186).fork()).join();
+    }
+    if (message.ranks !== 0) {
+      writer.uint32(192).uint32(message.ranks);
     }
     return writer;
   },
@@ -3791,6 +4243,46 @@ export const Experiment: MessageFns<Experiment> = {
             message.history.push(ExperimentTransition.decode(reader, reader.uint32()));
             continue;
           }
+          case 20: {
+            if (tag !== 160) {
+              break;
+            }
+
+            message.failures = reader.uint32();
+            continue;
+          }
+          case 21: {
+            if (tag !== 168) {
+              break;
+            }
+
+            message.preemptions = reader.uint32();
+            continue;
+          }
+          case 22: {
+            if (tag !== 176) {
+              break;
+            }
+
+            message.membershipChanges = reader.uint32();
+            continue;
+          }
+          case 23: {
+            if (tag !== 186) {
+              break;
+            }
+
+            message.stragglers.push(Straggler.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 24: {
+            if (tag !== 192) {
+              break;
+            }
+
+            message.ranks = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3866,6 +4358,17 @@ export const Experiment: MessageFns<Experiment> = {
       history: globalThis.Array.isArray(object?.history)
         ? object.history.map((e: any) => ExperimentTransition.fromJSON(e))
         : [],
+      failures: isSet(object.failures) ? globalThis.Number(object.failures) : 0,
+      preemptions: isSet(object.preemptions) ? globalThis.Number(object.preemptions) : 0,
+      membershipChanges: isSet(object.membershipChanges)
+        ? globalThis.Number(object.membershipChanges)
+        : isSet(object.membership_changes)
+        ? globalThis.Number(object.membership_changes)
+        : 0,
+      stragglers: globalThis.Array.isArray(object?.stragglers)
+        ? object.stragglers.map((e: any) => Straggler.fromJSON(e))
+        : [],
+      ranks: isSet(object.ranks) ? globalThis.Number(object.ranks) : 0,
     };
   },
 
@@ -3928,6 +4431,21 @@ export const Experiment: MessageFns<Experiment> = {
     if (message.history?.length) {
       obj.history = message.history.map((e) => ExperimentTransition.toJSON(e));
     }
+    if (message.failures !== 0) {
+      obj.failures = Math.round(message.failures);
+    }
+    if (message.preemptions !== 0) {
+      obj.preemptions = Math.round(message.preemptions);
+    }
+    if (message.membershipChanges !== 0) {
+      obj.membershipChanges = Math.round(message.membershipChanges);
+    }
+    if (message.stragglers?.length) {
+      obj.stragglers = message.stragglers.map((e) => Straggler.toJSON(e));
+    }
+    if (message.ranks !== 0) {
+      obj.ranks = Math.round(message.ranks);
+    }
     return obj;
   },
 
@@ -3957,6 +4475,132 @@ export const Experiment: MessageFns<Experiment> = {
     message.errorCode = object.errorCode ?? undefined;
     message.restarts = object.restarts ?? 0;
     message.history = object.history?.map((e) => ExperimentTransition.fromPartial(e)) || [];
+    message.failures = object.failures ?? 0;
+    message.preemptions = object.preemptions ?? 0;
+    message.membershipChanges = object.membershipChanges ?? 0;
+    message.stragglers = object.stragglers?.map((e) => Straggler.fromPartial(e)) || [];
+    message.ranks = object.ranks ?? 0;
+    return message;
+  },
+};
+
+function createBaseStraggler(): Straggler {
+  return { rank: 0, workerId: "", ratio: 0, phase: "" };
+}
+
+export const Straggler: MessageFns<Straggler> = {
+  encode(message: Straggler, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.rank !== 0) {
+      writer.uint32(8).uint32(message.rank);
+    }
+    if (message.workerId !== "") {
+      writer.uint32(18).string(message.workerId);
+    }
+    if (message.ratio !== 0) {
+      writer.uint32(25).double(message.ratio);
+    }
+    if (message.phase !== "") {
+      writer.uint32(34).string(message.phase);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Straggler {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStraggler();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.rank = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.workerId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 25) {
+              break;
+            }
+
+            message.ratio = reader.double();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.phase = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Straggler {
+    return {
+      rank: isSet(object.rank) ? globalThis.Number(object.rank) : 0,
+      workerId: isSet(object.workerId)
+        ? globalThis.String(object.workerId)
+        : isSet(object.worker_id)
+        ? globalThis.String(object.worker_id)
+        : "",
+      ratio: isSet(object.ratio) ? globalThis.Number(object.ratio) : 0,
+      phase: isSet(object.phase) ? globalThis.String(object.phase) : "",
+    };
+  },
+
+  toJSON(message: Straggler): unknown {
+    const obj: any = {};
+    if (message.rank !== 0) {
+      obj.rank = Math.round(message.rank);
+    }
+    if (message.workerId !== "") {
+      obj.workerId = message.workerId;
+    }
+    if (message.ratio !== 0) {
+      obj.ratio = floatToJson(message.ratio);
+    }
+    if (message.phase !== "") {
+      obj.phase = message.phase;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Straggler>, I>>(base?: I): Straggler {
+    return Straggler.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Straggler>, I>>(object: I): Straggler {
+    const message = createBaseStraggler();
+    message.rank = object.rank ?? 0;
+    message.workerId = object.workerId ?? "";
+    message.ratio = object.ratio ?? 0;
+    message.phase = object.phase ?? "";
     return message;
   },
 };
@@ -4326,6 +4970,8 @@ function createBaseWorkerInfo(): WorkerInfo {
     heartbeatAgeMs: 0,
     softwareVersion: "",
     rssBytes: 0,
+    draining: false,
+    ownStepSeconds: undefined,
   };
 }
 
@@ -4369,6 +5015,12 @@ export const WorkerInfo: MessageFns<WorkerInfo> = {
     }
     if (message.rssBytes !== 0) {
       writer.uint32(104).uint64(message.rssBytes);
+    }
+    if (message.draining !== false) {
+      writer.uint32(112).bool(message.draining);
+    }
+    if (message.ownStepSeconds !== undefined) {
+      writer.uint32(121).double(message.ownStepSeconds);
     }
     return writer;
   },
@@ -4490,6 +5142,22 @@ export const WorkerInfo: MessageFns<WorkerInfo> = {
             message.rssBytes = longToNumber(reader.uint64());
             continue;
           }
+          case 14: {
+            if (tag !== 112) {
+              break;
+            }
+
+            message.draining = reader.bool();
+            continue;
+          }
+          case 15: {
+            if (tag !== 121) {
+              break;
+            }
+
+            message.ownStepSeconds = reader.double();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4541,6 +5209,12 @@ export const WorkerInfo: MessageFns<WorkerInfo> = {
         : isSet(object.rss_bytes)
         ? globalThis.Number(object.rss_bytes)
         : 0,
+      draining: isSet(object.draining) ? globalThis.Boolean(object.draining) : false,
+      ownStepSeconds: isSet(object.ownStepSeconds)
+        ? globalThis.Number(object.ownStepSeconds)
+        : isSet(object.own_step_seconds)
+        ? globalThis.Number(object.own_step_seconds)
+        : undefined,
     };
   },
 
@@ -4585,6 +5259,12 @@ export const WorkerInfo: MessageFns<WorkerInfo> = {
     if (message.rssBytes !== 0) {
       obj.rssBytes = Math.round(message.rssBytes);
     }
+    if (message.draining !== false) {
+      obj.draining = message.draining;
+    }
+    if (message.ownStepSeconds !== undefined) {
+      obj.ownStepSeconds = floatToJson(message.ownStepSeconds);
+    }
     return obj;
   },
 
@@ -4606,6 +5286,8 @@ export const WorkerInfo: MessageFns<WorkerInfo> = {
     message.heartbeatAgeMs = object.heartbeatAgeMs ?? 0;
     message.softwareVersion = object.softwareVersion ?? "";
     message.rssBytes = object.rssBytes ?? 0;
+    message.draining = object.draining ?? false;
+    message.ownStepSeconds = object.ownStepSeconds ?? undefined;
     return message;
   },
 };

@@ -37,7 +37,7 @@ describe("bad message", function () {
       refuses(
         { protocolVersion: 99 },
         "VERSION_MISMATCH",
-        /protocol version 99, this coordinator 1/,
+        /protocol version 99, this coordinator 2/,
       ));
     it("its address is none", () =>
       refuses({ peerAddress: "nowhere" }, "USAGE", /register\.peerAddress: must be HOST:PORT/));
@@ -86,6 +86,7 @@ describe("bad message", function () {
       step: 1,
       checkpointStep: undefined,
       because: "",
+      lostRanks: [],
     });
     worker.say("heartbeat", {
       running: { experimentId, generation, stage: "STAGE_UNSPECIFIED", step: 1 },

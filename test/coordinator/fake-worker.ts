@@ -77,6 +77,7 @@ export class FakeWorker {
       threads: 1,
       joinToken: "",
       running: undefined,
+      epochSeen: 0,
       ...register,
     });
     this.#heartbeat = setInterval(() => this.beat(), HEARTBEAT_MS);
@@ -143,6 +144,8 @@ export class FakeWorker {
       knn: [],
       probeTop1: undefined,
       probeTop5: undefined,
+      storageProblem: undefined,
+      checkpointFailures: 0,
       ...more,
     });
   }
@@ -168,6 +171,7 @@ export class FakeWorker {
       rank,
       step,
       checkpointStep: undefined,
+      lostRanks: [],
       because,
     });
   }

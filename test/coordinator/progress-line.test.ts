@@ -43,6 +43,8 @@ const progress: ProgressView = {
   knn: [],
   probeTop1: undefined,
   probeTop5: undefined,
+  storageProblem: undefined,
+  checkpointFailures: 0,
 };
 
 describe("progress bar", () => {

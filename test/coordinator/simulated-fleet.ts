@@ -287,7 +287,15 @@ export class SimulatedFleet {
   #leave(worker: SimulatedWorker, holding: Holding, because: string): void {
     const { experimentId, generation } = holding.assignment;
     worker.holding = undefined;
-    this.#say(worker, { type: "stopped", experimentId, generation, step: holding.step, because });
+    const { step } = holding;
+    this.#say(worker, {
+      type: "stopped",
+      experimentId,
+      generation,
+      step,
+      because,
+      lostRanks: [],
+    });
   }
 
   #deliver(worker: SimulatedWorker): void {

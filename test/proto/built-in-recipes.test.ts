@@ -61,6 +61,7 @@ const IMAGENET_COMMON = {
     checkpoint: { everyEpochs: 10, keep: 3 },
     dropLast: false,
   },
+  elastic: { waitSeconds: 30, maxRestarts: 3, checksumEverySteps: 100, stragglerFactor: 2 },
   collective: { wire: "f32", bucketBytes: 25 * 2 ** 20 },
 };
 

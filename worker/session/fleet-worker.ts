@@ -127,6 +127,7 @@ export class FleetWorker {
         device: engine.device,
         threads,
         joinToken: this.#config.joinToken,
+        epochSeen: 0,
       },
       running: () => (this.#active ? runningOf(this.#active) : undefined),
       onAssignment: (assignment) => this.#take(assignment),
@@ -217,7 +218,7 @@ export class FleetWorker {
       readonly checkpointStep?: number | undefined;
     },
   ): void {
-    const value = { ...fencing(assignment), checkpointStep: undefined, ...report };
+    const value = { ...fencing(assignment), checkpointStep: undefined, lostRanks: [], ...report };
     this.#session.send({ $case: "stopped", value });
   }
 }

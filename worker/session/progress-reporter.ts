@@ -95,6 +95,8 @@ export class ProgressReporter {
       })),
       probeTop1: this.#monitor?.probe?.top1,
       probeTop5: this.#monitor?.probe?.top5,
+      storageProblem: undefined,
+      checkpointFailures: 0,
     });
   }
 }

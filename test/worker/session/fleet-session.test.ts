@@ -32,7 +32,7 @@ async function openCoordinator(
 }
 
 function welcome(call: Call): void {
-  const value = { softwareVersion: "test", heartbeatIntervalMs: 20, leaseMs: 1000 };
+  const value = { softwareVersion: "test", heartbeatIntervalMs: 20, leaseMs: 1000, epoch: 0 };
   call.write({ message: { $case: "welcome", value } });
 }
 
@@ -57,6 +57,7 @@ describe("FleetSession", function () {
         device: "CPU",
         threads: 1,
         joinToken: "",
+        epochSeen: 0,
       },
       connectTimeoutMs: 5_000,
       reconnectTimeoutMs: 10_000,
