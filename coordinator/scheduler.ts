@@ -18,10 +18,12 @@ import {
   presentStage,
 } from "./experiment/experiment.ts";
 import { type GangRequest, planGangs } from "./gang/plan-gangs.ts";
+import { GenerationNumbers } from "./generation-numbers.ts";
 import { type ExperimentListener, Ledger } from "./ledger.ts";
 import type { Assignment, Member, WorkerFacts } from "./member/member.ts";
 import { Roster } from "./roster.ts";
 import type { Running, SchedulerEvent, Session, WorkerSays } from "./scheduler-events.ts";
+import { StoppingGangs } from "./stopping-gangs.ts";
 import type { Verdict } from "./store/stage-queue.ts";
 import type { Store, StoredExperiment } from "./store/store.ts";
 
@@ -32,8 +34,6 @@ const TICK_MS = 250;
 const ADOPTION_LEASES = 3;
 /** A step of a large model on a slow machine, and a checkpoint, have to fit. */
 const STOP_TIMEOUT_MS = 180_000;
-/** Drawn ahead, so that forming a gang need not wait for Redis. */
-const GENERATIONS_AHEAD = 4;
 
 export interface Clock {
   /** Never jumps; for leases and timeouts. */
@@ -60,10 +60,8 @@ export class Scheduler {
   readonly #ledger: Ledger;
   /** Experiments whose present stage the queue has let go. */
   readonly #handedOver = new Set<string>();
-  /** When each stopping experiment was first seen to be, by the monotonic clock. */
-  readonly #stoppingSinceMs = new Map<string, number>();
-  readonly #generations: number[] = [];
-  #isDrawing = false;
+  readonly #stopping: StoppingGangs;
+  readonly #generations: GenerationNumbers;
   #isClosing = false;
   #lastTickMs: number;
   #timer: NodeJS.Timeout | undefined;
@@ -74,6 +72,8 @@ export class Scheduler {
     this.#clock = options.clock;
     this.#leaseMs = options.leaseMs ?? LEASE_MS;
     this.#stopTimeoutMs = options.stopTimeoutMs ?? STOP_TIMEOUT_MS;
+    this.#generations = new GenerationNumbers(this.#store, this.#log);
+    this.#stopping = new StoppingGangs(this.#stopTimeoutMs);
     this.#lastTickMs = this.#clock.monotonicMs();
     this.#ledger = new Ledger({
       store: this.#store,
@@ -201,7 +201,7 @@ export class Scheduler {
         if (this.#roster.isPresent(event.id, event.session)) this.#said(event.id, event.message);
         break;
       case "generations-drawn":
-        this.#generations.push(...event.generations);
+        this.#generations.add(event.generations);
         break;
       case "tick":
         this.#tick();
@@ -308,17 +308,9 @@ export class Scheduler {
 
   /** A gang that does not come apart in time is taken apart: its laggards have to join again. */
   #evictLaggards(now: number): void {
-    const stopping = this.experiments().filter(({ phase }) => phase.status === "stopping");
-    const ids = new Set(stopping.map(({ id }) => id));
-    for (const id of this.#stoppingSinceMs.keys()) {
-      if (!ids.has(id)) this.#stoppingSinceMs.delete(id);
-    }
     const because = `it did not stop in ${this.#stopTimeoutMs} ms`;
-    for (const experiment of stopping) {
+    for (const experiment of this.#stopping.overdue(this.experiments(), now)) {
       const { id, generation } = experiment;
-      const sinceMs = this.#stoppingSinceMs.get(id) ?? now;
-      this.#stoppingSinceMs.set(id, sinceMs);
-      if (now - sinceMs <= this.#stopTimeoutMs) continue;
       for (const worker of holdersOf(experiment).keys()) {
         const member = this.#roster.get(worker);
         const isHeld = member?.status === "busy" && member.assignment.generation === generation;
@@ -344,7 +336,7 @@ export class Scheduler {
         this.#ledger.apply(plan.experimentId, { type: "still-waiting", reason: plan.reason });
         continue;
       }
-      const generation = this.#generations.shift();
+      const generation = this.#generations.take();
       if (generation === undefined) {
         const reason = "waits for Redis to number its generation";
         this.#ledger.apply(plan.experimentId, { type: "still-waiting", reason });
@@ -356,18 +348,10 @@ export class Scheduler {
   }
 
   #draw(): void {
-    if (this.#isDrawing || this.#isClosing || this.#generations.length > 0) return;
-    this.#isDrawing = true;
-    this.#store
-      .drawGenerations(GENERATIONS_AHEAD)
-      .then(
-        (generations) => this.dispatch({ type: "generations-drawn", generations }),
-        // The next tick asks again; the connection has reported its loss.
-        (error: Error) => this.#log.debug({ event: "no generations", because: error.message }),
-      )
-      .finally(() => {
-        this.#isDrawing = false;
-      });
+    if (this.#isClosing) return;
+    this.#generations.draw((generations) =>
+      this.dispatch({ type: "generations-drawn", generations }),
+    );
   }
 
   #carryOut(experiment: Experiment, effect: ExperimentEffect): void {
