@@ -9,9 +9,9 @@ export const HEARTBEAT_INTERVAL_MS = 1_000;
 export const LEASE_MS = 5 * HEARTBEAT_INTERVAL_MS;
 
 /**
- * A gang's members must have found one another within this time; loading an engine is part of it.
+ * A gang's members must have found one another within this time; all of them are there and idle.
  */
-export const FORMATION_TIMEOUT_MS = 120_000;
+export const FORMATION_TIMEOUT_MS = 30_000;
 
 /** A message that cannot be sent or read within this time counts as lost. */
 export const CALL_TIMEOUT_MS = 10_000;

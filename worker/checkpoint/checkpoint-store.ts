@@ -112,6 +112,11 @@ export function findCheckpoint(
   return undefined;
 }
 
+/** By its name only: it may turn out to be damaged. 0 when there is none. */
+export function newestCheckpointStep(store: string): number {
+  return listFolders(store)[0]?.step ?? 0;
+}
+
 /**
  * Reads a checkpoint folder.
  *

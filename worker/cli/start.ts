@@ -2,7 +2,7 @@
 
 import type { Command } from "commander";
 import { type CliContext, reportError } from "../../proto/cli/cli-context.ts";
-import { FleetError } from "../../proto/errors.ts";
+import { ERROR_SPECS, FleetError } from "../../proto/errors.ts";
 import { openLog } from "../../proto/log.ts";
 import { openTransport } from "../../proto/tls-files.ts";
 import { TRANSPORT_OPTIONS } from "../../proto/transport.ts";
@@ -61,8 +61,11 @@ async function start(
   const worker = await FleetWorker.start(config, log);
   context.onStopSignal((signal, exit) => {
     log.info({ signal }, "shutting down");
-    const end = (): never => context.exit(exit);
-    worker.shutDown(`the worker received ${signal}`).then(end, end);
+    const { exit: preempted } = ERROR_SPECS.PREEMPTED;
+    worker.shutDown(`the worker received ${signal}`).then(
+      ({ isDrained }) => context.exit(isDrained && signal === "SIGTERM" ? preempted : exit),
+      () => context.exit(exit),
+    );
   });
   await worker.ended;
 }

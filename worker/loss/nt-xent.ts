@@ -20,6 +20,8 @@ export interface NtXentOptions {
   /** D */
   readonly dim: number;
   readonly temperature: number;
+  /** Whether this worker wants to stop after the step; told the others on the way. */
+  readonly wantsStop?: boolean;
 }
 
 export interface NtXentResult {
@@ -27,6 +29,8 @@ export interface NtXentResult {
   readonly loss: number;
   /** Gradient of `loss` with respect to this worker's embeddings as they came in. */
   readonly dz_RD: Float32Array;
+  /** Whether any worker wants to stop. */
+  readonly isStopWanted: boolean;
   /** The first rank whose embeddings are not all finite, when the loss is not. */
   readonly brokenRank?: number;
 }
@@ -38,8 +42,8 @@ export function uninformedLoss(rowsGlobal: number): number {
 
 /**
  * Makes two all-gathers: of the normalised rows, and of their log-sum-exps with the sum of the
- * losses. The first waits for the last norm, the second for the first, and backward for the second:
- * none of them can travel with another.
+ * losses and the wishes to stop. The first waits for the last norm, the second for the first, and
+ * backward for the second: none of them can travel with another.
  *
  * @param z_RD this worker's embeddings, not normalised; as many rows on every rank
  * @throws {FleetError} GENERATION_ABORTED
@@ -48,7 +52,7 @@ export function ntXent(
   engine: Engine,
   group: ProcessGroup,
   z_RD: Float32Array,
-  { dim, temperature }: NtXentOptions,
+  { dim, temperature, wantsStop = false }: NtXentOptions,
 ): NtXentResult {
   const rows = z_RD.length / dim;
   assert.ok(Number.isInteger(rows), "whole rows");
@@ -66,38 +70,51 @@ export function ntXent(
 
     let lossSum = 0;
     for (let r = 0; r < rows; r++) lossSum += similar.logSumExp_R[r]! - similar.positive_R[r]!;
-    const { logSumExp_G, total } = gatherRows(group, similar.logSumExp_R, lossSum);
+    const own_R = { logSumExp_R: similar.logSumExp_R, lossSum, wantsStop };
+    const { logSumExp_G, total, isStopWanted } = gatherRows(group, own_R);
     const loss = total / rowsGlobal;
 
     const dy = engine.contrastiveGradient(similar, all, logSumExp_G, options);
     const dz_RD = normaliseRowsBackward(z_RD, engine.download(dy), dim);
-    if (Number.isFinite(loss)) return { loss, dz_RD };
+    const result = { loss, dz_RD, isStopWanted };
+    if (Number.isFinite(loss)) return result;
     const broken = y_GD.findIndex((value) => !Number.isFinite(value));
-    return { loss, dz_RD, ...(broken >= 0 && { brokenRank: Math.floor(broken / z_RD.length) }) };
+    return { ...result, ...(broken >= 0 && { brokenRank: Math.floor(broken / z_RD.length) }) };
   });
 }
 
 /** Shares every row's log-sum-exp, and adds the ranks' loss sums in rank order. */
 function gatherRows(
   group: ProcessGroup,
-  logSumExp_R: Float32Array,
-  lossSum: number,
-): { readonly logSumExp_G: Float32Array; readonly total: number } {
+  own: {
+    readonly logSumExp_R: Float32Array;
+    readonly lossSum: number;
+    readonly wantsStop: boolean;
+  },
+): {
+  readonly logSumExp_G: Float32Array;
+  readonly total: number;
+  readonly isStopWanted: boolean;
+} {
+  const { logSumExp_R, lossSum, wantsStop } = own;
   const rows = logSumExp_R.length;
-  const packed = new Float32Array(rows + 2);
+  const packed = new Float32Array(rows + 3);
   packed.set(logSumExp_R);
   // As two floats, so that the sum keeps about 48 bits.
   const high = Math.fround(lossSum);
   packed[rows] = high;
   packed[rows + 1] = lossSum - high;
+  packed[rows + 2] = Number(wantsStop);
 
   const gathered = group.allGather(packed);
   const logSumExp_G = new Float32Array(rows * group.worldSize);
   let total = 0;
+  let isStopWanted = false;
   for (let rank = 0; rank < group.worldSize; rank++) {
     const at = rank * packed.length;
     logSumExp_G.set(gathered.subarray(at, at + rows), rank * rows);
     total += gathered[at + rows]! + gathered[at + rows + 1]!;
+    isStopWanted ||= gathered[at + rows + 2] !== 0;
   }
-  return { logSumExp_G, total };
+  return { logSumExp_G, total, isStopWanted };
 }

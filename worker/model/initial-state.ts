@@ -37,6 +37,15 @@ export function initialState(
   return fill(model, planLinear(model, classes), seed);
 }
 
+/** Zeros, for a state that is about to be overwritten. */
+export function blankState(plan: ModelPlan): ModelState {
+  const tensors = plan.tensors.map(({ name, shape }): [string, HostTensor] => [
+    name,
+    { shape, data: new Float32Array(elementCount(shape)) },
+  ]);
+  return { tensors: new Map(tensors), batchesTracked: 0 };
+}
+
 function fill(model: ModelRecipe, plan: ModelPlan, seed: number): ModelState {
   const zeroed = zeroedNorms(model, plan);
   const tensors = plan.tensors.map((spec): [string, HostTensor] => {

@@ -4,14 +4,21 @@ import { once } from "node:events";
 import type { Worker } from "node:worker_threads";
 import { FleetError } from "../../proto/errors.ts";
 import type { EngineThreadData } from "../train/engine-thread.ts";
+import type { ReplicaKey } from "../train/replica.ts";
 import {
   CONTROL_ANSWERS,
   CONTROL_STOP,
   type EngineThreadMessage,
+  type MainThreadMessage,
+  type STOP_AT_STEP,
+  type STOP_NOW,
   type StageJob,
   type StageResult,
 } from "../train/stage-job.ts";
 import { startThread } from "./threads.ts";
+
+/** A gang that was not formed anew by then may be of no interest any more; memory is. */
+const REPLICA_KEPT_MS = 900_000;
 
 /** How a stage ended on this rank. */
 export type StageOutcome =
@@ -36,6 +43,9 @@ export class EngineHost {
   readonly #thread: Worker;
   /** Rejects when the thread dies, which only a defect or a crash of native code brings about. */
   readonly died: Promise<never>;
+  /** What the thread keeps in memory of the last stage that ended early. */
+  #replica: (ReplicaKey & { readonly step: number }) | undefined;
+  #forgetting: NodeJS.Timeout | undefined;
 
   private constructor(
     thread: Worker,
@@ -69,6 +79,12 @@ export class EngineHost {
     throw new FleetError("UNEXPECTED", `the engine thread opened with ${message.type}`);
   }
 
+  /** Step of the replica that the thread keeps of this stage; 0 for none. */
+  replicaStep({ experimentId, stage }: ReplicaKey): number {
+    const kept = this.#replica;
+    return kept?.experimentId === experimentId && kept.stage === stage ? kept.step : 0;
+  }
+
   /** Runs one stage; resolves when the thread is free again. */
   async run(job: StageJob, onEvent: (event: StageEvent) => void): Promise<StageOutcome> {
     const thread = this.#thread;
@@ -76,6 +92,7 @@ export class EngineHost {
       const listen = (message: EngineThreadMessage): void => {
         if (message.type === "finished" || message.type === "stopped") {
           thread.off("message", listen);
+          this.#keep(job, message.type === "stopped" ? message.replicaStep : undefined);
           resolve(
             message.type === "finished"
               ? message
@@ -88,17 +105,31 @@ export class EngineHost {
       thread.on("message", listen);
     });
     const ports = [job.group?.port, job.monitor?.port].filter((port) => port !== undefined);
-    thread.postMessage({ type: "run", job }, ports);
+    clearTimeout(this.#forgetting);
+    const message: MainThreadMessage = { type: "run", job };
+    thread.postMessage(message, ports);
     return Promise.race([ended, this.died]);
   }
 
-  /** Asks a running stage to stop at its next step boundary. */
-  stop(job: StageJob): void {
-    Atomics.store(job.control, CONTROL_STOP, 1);
+  /** Asks a running stage to stop; a later request can only make it more urgent. */
+  stop(job: StageJob, how: typeof STOP_AT_STEP | typeof STOP_NOW): void {
+    if (Atomics.load(job.control, CONTROL_STOP) >= how) return;
+    Atomics.store(job.control, CONTROL_STOP, how);
     Atomics.notify(job.control, CONTROL_ANSWERS);
   }
 
+  #keep({ experimentId, stage }: StageJob, step: number | undefined): void {
+    this.#replica = step === undefined ? undefined : { experimentId, stage, step };
+    if (!this.#replica) return;
+    this.#forgetting = setTimeout(() => {
+      this.#replica = undefined;
+      const message: MainThreadMessage = { type: "forget" };
+      this.#thread.postMessage(message);
+    }, REPLICA_KEPT_MS).unref();
+  }
+
   async close(): Promise<void> {
+    clearTimeout(this.#forgetting);
     await this.#thread.terminate();
   }
 }

@@ -10,6 +10,7 @@
 import { Metadata, type ServiceError } from "@grpc/grpc-js";
 import { FleetError } from "../../proto/errors.ts";
 import {
+  type Abort,
   type Assignment,
   type CoordinatorMessage,
   FleetServiceClient,
@@ -33,7 +34,7 @@ export interface FleetSessionOptions {
   readonly reconnectTimeoutMs: number;
   readonly running: () => Running | undefined;
   readonly onAssignment: (assignment: Assignment) => void;
-  readonly onAbort: (abort: { experimentId: string; generation: number; because: string }) => void;
+  readonly onAbort: (abort: Abort) => void;
   readonly onDismiss: (because: string) => void;
   /** The membership has ended for good. */
   readonly onLost: (error: FleetError) => void;

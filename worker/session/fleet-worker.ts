@@ -26,12 +26,21 @@ interface ActiveStage {
   step: number;
 }
 
+/** How a worker has left the fleet. */
+export interface Departure {
+  /** Whether nothing was given up: the step under way was finished, or there was none. */
+  readonly isDrained: boolean;
+}
+
 interface Parts {
   readonly engine: EngineHost;
   readonly server: PeerServer;
   readonly metrics: WorkerMetrics;
   readonly http: WorkerHttp | undefined;
 }
+
+/** A step that takes longer is given up: whoever preempts a worker does not wait much longer. */
+const DRAIN_TIMEOUT_MS = 20_000;
 
 export class FleetWorker {
   readonly #config: WorkerConfig;
@@ -40,8 +49,8 @@ export class FleetWorker {
   readonly #session: FleetSession;
   readonly #ended = openEnd();
   #active: ActiveStage | undefined;
-  #activeDone: Promise<void> = Promise.resolve();
-  #leaving: Promise<void> | undefined;
+  #activeDone: Promise<StageOutcome | undefined> = Promise.resolve(undefined);
+  #leaving: Promise<Departure> | undefined;
 
   private constructor(config: WorkerConfig, log: Log, parts: Parts) {
     this.#config = config;
@@ -87,18 +96,29 @@ export class FleetWorker {
     return this.#ended.promise;
   }
 
-  /** Stops what runs at its next step boundary, reports it and leaves the fleet. */
-  shutDown(because: string): Promise<void> {
+  /** Finishes the step under way together with its gang, reports it and leaves the fleet. */
+  shutDown(because: string): Promise<Departure> {
     this.#leaving ??= this.#leave(because);
     return this.#leaving;
   }
 
-  async #leave(because: string): Promise<void> {
+  async #leave(because: string): Promise<Departure> {
     const { engine, server, http } = this.#parts;
-    this.#active?.runner.stop(because);
-    await this.#activeDone;
+    const runner = this.#active?.runner;
+    this.#session.send({ $case: "draining", value: { because } });
+    runner?.stop(because, { atStepBoundary: true });
+    let isForced = false;
+    const force = setTimeout(() => {
+      isForced = true;
+      runner?.stop(because, { atStepBoundary: false });
+    }, DRAIN_TIMEOUT_MS);
+    const outcome = await this.#activeDone;
+    clearTimeout(force);
     await this.#session.close();
     await Promise.all([server.close(), http?.close(), engine.close()]);
+    const isStopped = outcome?.type === "stopped";
+    const isSound = !isStopped || outcome.error.code === "GENERATION_ABORTED";
+    return { isDrained: isSound && !isForced };
   }
 
   /** Leaves for a reason that people have to hear of. */
@@ -134,16 +154,20 @@ export class FleetWorker {
       onAbort: (abort) => this.#stopIfCurrent(abort),
       onDismiss: (because) => {
         const { resolve, reject } = this.#ended;
-        this.shutDown(`dismissed by the coordinator: ${because}`).then(resolve, reject);
+        const left = this.shutDown(`dismissed by the coordinator: ${because}`);
+        left.then(() => resolve(), reject);
       },
       onLost: (error) => this.#end(error),
     });
   }
 
-  #stopIfCurrent(abort: Pick<Abort, "experimentId" | "generation" | "because">): void {
+  #stopIfCurrent(abort: Abort): void {
+    const { experimentId, generation, because, atStepBoundary } = abort;
     const active = this.#active;
-    if (active?.assignment.experimentId !== abort.experimentId) return;
-    if (active.assignment.generation === abort.generation) active.runner.stop(abort.because);
+    if (active?.assignment.experimentId !== experimentId) return;
+    if (active.assignment.generation === generation) {
+      active.runner.stop(because, { atStepBoundary });
+    }
   }
 
   #take(assignment: Assignment): void {
@@ -164,7 +188,7 @@ export class FleetWorker {
     this.#activeDone = this.#runStage(this.#active);
   }
 
-  async #runStage(stage: ActiveStage): Promise<void> {
+  async #runStage(stage: ActiveStage): Promise<StageOutcome> {
     const { assignment, runner } = stage;
     const { rank, peers, experimentId: experiment, generation } = assignment;
     const { metrics } = this.#parts;
@@ -178,6 +202,7 @@ export class FleetWorker {
     metrics.end();
     this.#active = undefined;
     this.#report(assignment, outcome);
+    return outcome;
   }
 
   #report(assignment: Assignment, outcome: StageOutcome): void {
@@ -207,7 +232,8 @@ export class FleetWorker {
       const value = { ...fencing(assignment), code, message, unixMs: Date.now(), step };
       this.#session.send({ $case: "failure", value });
     }
-    this.#reportStopped(assignment, { step, because: message, checkpointStep });
+    const lostRanks = lostRanksOf(stopped.error);
+    this.#reportStopped(assignment, { step, because: message, checkpointStep, lostRanks });
   }
 
   #reportStopped(
@@ -216,6 +242,7 @@ export class FleetWorker {
       readonly step: number;
       readonly because: string;
       readonly checkpointStep?: number | undefined;
+      readonly lostRanks?: number[];
     },
   ): void {
     const value = { ...fencing(assignment), checkpointStep: undefined, lostRanks: [], ...report };
@@ -304,6 +331,13 @@ class StageReporter {
 
 function fencing({ experimentId, stage, generation, rank }: Assignment) {
   return { experimentId, stage, generation, rank };
+}
+
+/** Whom the gang has lost, in this worker's or a peer's words; not who has stopped by itself. */
+function lostRanksOf({ code, detail }: FleetError): number[] {
+  if (code !== "GENERATION_ABORTED" || "cause" in detail) return [];
+  const ranks = detail["ranks"] ?? detail["rank"];
+  return ranks === undefined ? [] : String(ranks).split(",").map(Number);
 }
 
 function runningOf({ assignment, step }: ActiveStage): Running {

@@ -9,7 +9,7 @@ import type { Assignment } from "../../proto/gen/coordinator.ts";
 import type { Log } from "../../proto/log.ts";
 import { parseRecipe, type Recipe, type StageName } from "../../proto/recipe.ts";
 import { checkReach, hostOf, type Transport } from "../../proto/transport.ts";
-import { findCheckpoint } from "../checkpoint/checkpoint-store.ts";
+import { findCheckpoint, newestCheckpointStep } from "../checkpoint/checkpoint-store.ts";
 import { bridgeGroup, type GroupBridge } from "../collective/bridge.ts";
 import { joinGroup, type PeerGroup } from "../collective/peer-group.ts";
 import type { PeerServer } from "../collective/peer-server.ts";
@@ -18,14 +18,20 @@ import type { SplitName } from "../data/invalid-data.ts";
 import type { LoadPlan } from "../data/load-plan.ts";
 import { type Loaders, startLoaders } from "../data/loaders.ts";
 import { checkpointStore } from "../train/stage-context.ts";
-import { CONTROL_WORDS, type MonitorJob, type StageJob } from "../train/stage-job.ts";
-import { joinCount, splitCount } from "../train/sync-state.ts";
+import {
+  CONTROL_WORDS,
+  type MonitorJob,
+  STOP_AT_STEP,
+  STOP_NOW,
+  type StageJob,
+} from "../train/stage-job.ts";
+import { agreeOnStart, type Start } from "./agree-on-start.ts";
 import type { EngineHost, StageEvent, StageOutcome } from "./engine-host.ts";
 import { monitorPlan, type Place, trainPlan, validationPlan } from "./load-plans.ts";
 import { logIndexing } from "./log-indexing.ts";
 import type { MonitorData } from "./monitor-data.ts";
 import { MonitorLoaders } from "./monitor-loaders.ts";
-import { monitorFacts, openStageData, type StageData } from "./stage-data.ts";
+import { openStageData, type StageData } from "./stage-data.ts";
 import { waitTogether } from "./wait-together.ts";
 
 export interface StageRunnerOptions {
@@ -47,15 +53,6 @@ export interface StageListener {
 
 /** Below the work folder: indexes of data that lies where nothing can be written. */
 const INDEX_FOLDER = ".data-index";
-
-/** Where a stage starts, the same on all ranks. */
-interface Start {
-  readonly step: number;
-  /** Whether every rank has found the same for the monitor. */
-  readonly isMonitored: boolean;
-  readonly resumeFrom: string | undefined;
-  readonly backboneFrom: string | undefined;
-}
 
 export class StageRunner {
   readonly assignment: Assignment;
@@ -92,11 +89,18 @@ export class StageRunner {
     });
   }
 
-  /** Ends the stage early: at the next step boundary, with GENERATION_ABORTED. */
-  stop(because: string): void {
+  /**
+   * Ends the stage early, with GENERATION_ABORTED: at the end of the step under way, together with
+   * all ranks, or at once. Before the first step it is at once in either case.
+   */
+  stop(because: string, { atStepBoundary }: { readonly atStepBoundary: boolean }): void {
+    if (atStepBoundary && this.#job) {
+      this.#options.engine.stop(this.#job, STOP_AT_STEP);
+      return;
+    }
     const error = new FleetError("GENERATION_ABORTED", because);
     this.#abort.abort(error);
-    if (this.#job) this.#options.engine.stop(this.#job);
+    if (this.#job) this.#options.engine.stop(this.#job, STOP_NOW);
     this.#group?.abort(error);
     for (const loaders of this.#openLoaders) void loaders.close();
     void this.#monitorLoaders?.close();
@@ -173,9 +177,9 @@ export class StageRunner {
       validationImages: validation?.count ?? 0,
       classes: train.classes,
       monitor: start.isMonitored ? this.#openMonitor(data, { place, control, load }) : undefined,
-      resumeFrom: start.resumeFrom,
+      source: start.source,
       startStep: start.step,
-      backboneFrom: start.backboneFrom,
+      backboneFrom: this.#findBackbone(start),
       control,
     };
     this.#throwIfAborted();
@@ -231,43 +235,18 @@ export class StageRunner {
     return { port: loaders.port, classes, splits };
   }
 
-  /**
-   * Rank 0 looks for checkpoints; every rank learns the step and checks that its data is the same.
-   */
   async #agreeOnStart(group: PeerGroup, data: StageData): Promise<Start> {
-    const start = group.rank === 0 ? this.#findStart() : undefined;
-    const images = [data.train.count, data.validation?.count ?? 0];
-    const facts = [start?.step ?? 0, ...images, ...monitorFacts(data)];
-    const all = await group.allGather(Float32Array.from(facts.flatMap((n) => [...splitCount(n)])));
-    const factOf = (rank: number, fact: number): number =>
-      joinCount(all, facts.length * rank + fact);
-    for (let rank = 1; rank < group.worldSize; rank++) {
-      for (const [fact, split] of [
-        [1, "training"],
-        [2, "validation"],
-      ] as const) {
-        const own = factOf(rank, fact);
-        const first = factOf(0, fact);
-        if (own === first) continue;
-        throw new FleetError(
-          "DATA_INVALID",
-          `rank ${rank} finds ${own} ${split} images, rank 0 finds ${first}: ` +
-            "all workers must see the same data set",
-        );
-      }
-    }
-    const ranks = Array.from({ length: group.worldSize }, (_, rank) => rank);
-    // The last two facts are the monitor's, and differing ones only leave the monitor out.
-    const isMonitored = ranks.every((rank) =>
-      [3, 4].every((fact) => factOf(rank, fact) > 0 && factOf(rank, fact) === factOf(0, fact)),
-    );
-    if (data.monitor && !isMonitored) this.#sayWhyNotMonitored(data.monitor);
-    return {
-      step: factOf(0, 0),
-      isMonitored,
-      resumeFrom: start?.resumeFrom,
-      backboneFrom: start?.backboneFrom,
-    };
+    const { experimentId } = this.assignment;
+    const { stage } = this;
+    const start = await agreeOnStart(group, {
+      data,
+      replicaStep: this.#options.engine.replicaStep({ experimentId, stage }),
+      newestCheckpointStep: () => newestCheckpointStep(checkpointStore(this.#stageFolder(stage))),
+      findCheckpoint: () => this.#newestCheckpoint(stage),
+    });
+    if (data.monitor && !start.isMonitored) this.#sayWhyNotMonitored(data.monitor);
+    if (start.step > 0) this.#log.info({ step: start.step, from: start.source }, "resuming");
+    return start;
   }
 
   #sayWhyNotMonitored(monitor: MonitorData): void {
@@ -276,16 +255,15 @@ export class StageRunner {
     if (isFirst) this.#log.info({ because }, "no k-NN and no online probe in this stage");
   }
 
-  /** @throws {FleetError} CHECKPOINT_INVALID when the linear stage has no backbone to evaluate */
-  #findStart(): Omit<Start, "isMonitored"> {
-    const resume = this.#newestCheckpoint(this.stage);
-    if (resume) this.#log.info({ step: resume.manifest.step, folder: resume.folder }, "resuming");
-    const isFresh = this.stage === "linear" && this.recipe.linear.init !== "random" && !resume;
-    return {
-      step: resume?.manifest.step ?? 0,
-      resumeFrom: resume?.folder,
-      backboneFrom: isFresh ? this.#backbonePath() : undefined,
-    };
+  /**
+   * Where rank 0 reads the backbone that a linear stage begins with.
+   *
+   * @throws {FleetError} CHECKPOINT_INVALID when there is none to evaluate
+   */
+  #findBackbone({ source }: Start): string | undefined {
+    const isFresh = this.stage === "linear" && source.type === "initial";
+    const isWanted = isFresh && this.recipe.linear.init !== "random";
+    return isWanted && this.assignment.rank === 0 ? this.#backbonePath() : undefined;
   }
 
   #backbonePath(): string {

@@ -49,7 +49,7 @@ export class CheckpointWriter {
     this.#context = context;
     this.#stepsPerEpoch = stepsPerEpoch;
     this.#model = model;
-    this.#savedStep = context.job.resumeFrom === undefined ? undefined : context.job.startStep;
+    this.#savedStep = context.job.source.type === "checkpoint" ? context.job.startStep : undefined;
   }
 
   /** Writes one when `step` ends an epoch or an interval that asks for it. */

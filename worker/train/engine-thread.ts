@@ -12,6 +12,7 @@ import type { Engine } from "../engine/engine.ts";
 import { type EngineOptions, openEngine } from "../engine/open-engine.ts";
 import { linearEvaluation } from "./linear.ts";
 import { pretrain } from "./pretrain.ts";
+import { ReplicaKeeper } from "./replica.ts";
 import type { StageContext } from "./stage-context.ts";
 import type { EngineThreadMessage, MainThreadMessage, StageJob, StageResult } from "./stage-job.ts";
 import { openStageLog, silentLog } from "./stage-log.ts";
@@ -34,14 +35,18 @@ async function serve(options: EngineThreadData): Promise<void> {
     send({ type: "unavailable", error: FleetError.from(thrown).toPlain() });
     return;
   }
-  port?.on("message", (message: MainThreadMessage) => runStage(engine, message.job));
+  const replicas = new ReplicaKeeper();
+  port?.on("message", (message: MainThreadMessage) => {
+    if (message.type === "run") runStage(engine, message.job, replicas);
+    else replicas.drop();
+  });
 }
 
 function send(message: EngineThreadMessage): void {
   port?.postMessage(message);
 }
 
-function runStage(engine: Engine, job: StageJob): void {
+function runStage(engine: Engine, job: StageJob, replicas: ReplicaKeeper): void {
   const progress = { step: job.startStep, checkpointStep: undefined as number | undefined };
   const track = (message: EngineThreadMessage): void => {
     if (message.type === "step") progress.step = message.report.step;
@@ -49,25 +54,29 @@ function runStage(engine: Engine, job: StageJob): void {
     send(message);
   };
   try {
-    const result = runRank(engine, job, track);
+    const result = runRank(engine, { job, replicas }, track);
+    replicas.drop();
     send({ type: "finished", step: progress.step, result });
   } catch (thrown) {
     const error = FleetError.from(thrown);
     const detail =
       error.code === "UNEXPECTED" && thrown instanceof Error ? thrown.stack : undefined;
     const message = detail ?? error.message;
-    send({ type: "stopped", ...progress, error: { ...error.toPlain(), message } });
+    const replicaStep = replicas.find(job)?.step;
+    send({ type: "stopped", ...progress, replicaStep, error: { ...error.toPlain(), message } });
   }
 }
 
+type Task = Pick<StageContext, "job" | "replicas">;
+
 function runRank(
   engine: Engine,
-  job: StageJob,
+  task: Task,
   track: (message: EngineThreadMessage) => void,
 ): StageResult | undefined {
-  const gang = job.group && connectGroup(job.group);
+  const gang = task.job.group && connectGroup(task.job.group);
   try {
-    return runInGroup(engine, job, gang ?? soloGroup, track);
+    return runInGroup(engine, task, gang ?? soloGroup, track);
   } finally {
     gang?.close();
   }
@@ -75,12 +84,12 @@ function runRank(
 
 function runInGroup(
   engine: Engine,
-  job: StageJob,
+  { job, replicas }: Task,
   group: ProcessGroup,
   track: (message: EngineThreadMessage) => void,
 ): StageResult | undefined {
   const log = job.rank === 0 ? openStageLog(job.folder, job.startStep) : silentLog;
-  const context: StageContext = { job, group, log, send: track };
+  const context: StageContext = { job, group, log, replicas, send: track };
   track({ type: "running" });
   const train = openBatches(job.train);
   const result = job.validation

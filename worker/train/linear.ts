@@ -13,20 +13,26 @@ import { readWeights } from "../checkpoint/read-weights.ts";
 import type { SharedFloats } from "../collective/process-group.ts";
 import type { Batch, BatchReader } from "../data/batch-reader.ts";
 import type { Engine } from "../engine/engine.ts";
-import { initialState } from "../model/initial-state.ts";
+import { blankState, initialState } from "../model/initial-state.ts";
 import { LinearModel } from "../model/linear-model.ts";
 import type { ModelState } from "../model/model-state.ts";
 import { updateOptions } from "../optim/update-options.ts";
-import { restoreCheckpoint } from "./checkpoint-writer.ts";
 import { assertFiniteNumbers } from "./finite.ts";
 import type { Accuracy } from "./hits.ts";
 import { sumPredictions } from "./predictions.ts";
-import type { StageContext } from "./stage-context.ts";
-import type { StageResult, TrainedStep } from "./stage-job.ts";
+import { type Restored, restoreState } from "./restore-state.ts";
+import { isStopWanted, type StageContext } from "./stage-context.ts";
+import type { StageResult } from "./stage-job.ts";
 import { broadcastState } from "./sync-state.ts";
-import { TrainingLoop } from "./training-loop.ts";
-import type { TrainingProgress } from "./training-progress.ts";
+import { type StageSteps, TrainingLoop } from "./training-loop.ts";
 import { validate } from "./validate.ts";
+
+/** After the gradients: sum of the loss over the rank's images, and whether it wants to stop. */
+const SUMS = 2;
+const LOSS = -2;
+const STOP = -1;
+/** Among a checkpoint's figures: the step of the newest validation. */
+const VALIDATED = "validated_step";
 
 /** Rank 0 returns the stage's result, the others nothing. */
 export function linearEvaluation(
@@ -44,13 +50,15 @@ class LinearEvaluation {
   readonly #validation: BatchReader;
   readonly #model: LinearModel;
   readonly #loop: TrainingLoop;
-  /** Gradients of the head's parameters one after the other, then the loss: one all-reduce. */
+  /** Gradients of the head's parameters one after the other, then {@link SUMS}: one all-reduce. */
   readonly #shared: SharedFloats;
   /** Views into it, by parameter. */
   readonly #gradients: readonly SharedFloats[];
   #accuracy: Accuracy | undefined;
   /** Of the last validation, on this rank: images by true and predicted class. */
   readonly #predictions: Int32Array;
+  /** Step of the newest validation. */
+  #validatedStep: number;
 
   constructor(engine: Engine, context: StageContext, validation: BatchReader) {
     this.#engine = engine;
@@ -58,10 +66,13 @@ class LinearEvaluation {
     this.#validation = validation;
     this.#loop = new TrainingLoop(context);
     this.#predictions = new Int32Array(context.job.recipe.linear.classes ** 2);
-    this.#model = restore(engine, context, this.#loop.progress);
+    const { model, restored } = openModel(engine, context);
+    this.#model = model;
+    this.#loop.progress.restore(restored.beside.scalars);
+    this.#validatedStep = restored.beside.scalars[VALIDATED] ?? 0;
     const sizes = this.#model.parameters.map(({ shape }) => elementCount(shape));
     const elements = sizes.reduce((sum, size) => sum + size, 0);
-    this.#shared = context.group.allocate(elements + 1);
+    this.#shared = context.group.allocate(elements + SUMS);
     let at = 0;
     this.#gradients = sizes.map((size) => {
       at += size;
@@ -70,25 +81,31 @@ class LinearEvaluation {
   }
 
   run(batches: BatchReader): StageResult | undefined {
-    const { progress, stepsPerEpoch } = this.#loop;
-    const interval = this.#context.job.recipe.linear.validation.everyEpochs * stepsPerEpoch;
+    this.#validateIfDue();
     this.#loop.run(batches, {
       model: this.#model,
       train: (batch, lr) => this.#step(batch, lr),
-      afterStep: () => {
-        const { step, stepsTotal } = progress;
-        if (step === stepsTotal || step % interval === 0) this.#validate();
-      },
+      afterStep: () => this.#validateIfDue(),
+      beside: () => ({ scalars: { [VALIDATED]: this.#validatedStep } }),
     });
     return this.#result();
   }
 
-  #step(batch: Batch, lr: number): TrainedStep {
+  /** Not again what an earlier generation has done; but what it was stopped before or during. */
+  #validateIfDue(): void {
+    const { progress, stepsPerEpoch } = this.#loop;
+    const interval = this.#context.job.recipe.linear.validation.everyEpochs * stepsPerEpoch;
+    const { step, stepsTotal } = progress;
+    const isDue = step > 0 && (step === stepsTotal || step % interval === 0);
+    if (isDue && step !== this.#validatedStep) this.#validate();
+  }
+
+  #step(batch: Batch, lr: number): ReturnType<StageSteps["train"]> {
     const { clock } = this.#loop;
     const { job, group } = this.#context;
     this.#forwardBackward(batch);
     group.allReduce(this.#shared).wait();
-    const loss = this.#shared.at(-1)! / (batch.count * group.worldSize);
+    const loss = this.#shared.at(LOSS)! / (batch.count * group.worldSize);
     clock.end("reduce");
     const where = { rank: job.rank, step: batch.step + 1, what: "loss is" };
     assertFiniteNumbers(Float32Array.of(loss), where);
@@ -97,7 +114,7 @@ class LinearEvaluation {
       this.#engine.update(parameter.weight, parameter.velocity, this.#gradients[index]!, options);
     }
     clock.end("update");
-    return { loss };
+    return { loss, isStopWanted: this.#shared.at(STOP)! > 0 };
   }
 
   /** Fills the shared buffer with this rank's part of the gradient and of the loss. */
@@ -105,6 +122,7 @@ class LinearEvaluation {
     const engine = this.#engine;
     const { clock } = this.#loop;
     const { job, group } = this.#context;
+    const elements = this.#shared.length;
     engine.scope(() => {
       const shape = [batch.count, 3, job.recipe.data.imageSize, job.recipe.data.imageSize];
       const images = engine.uploadImages(batch.pixels, shape, job.recipe.data);
@@ -117,7 +135,7 @@ class LinearEvaluation {
       for (const [index, gradient] of this.#model.backward(features, dLogits).entries()) {
         engine.download(gradient, this.#gradients[index]);
       }
-      this.#shared[this.#shared.length - 1] = lossSum;
+      this.#shared.set([lossSum, Number(isStopWanted(job))], elements - SUMS);
       clock.end("backward");
     });
   }
@@ -131,6 +149,7 @@ class LinearEvaluation {
       this.#predictions,
     );
     this.#accuracy = accuracy;
+    this.#validatedStep = this.#loop.progress.step;
     const { log, send, job } = this.#context;
     const { progress, stepsPerEpoch } = this.#loop;
     send({ type: "validated", top1: accuracy.top1, top5: accuracy.top5 });
@@ -162,24 +181,26 @@ class LinearEvaluation {
   }
 }
 
-/** The model as rank 0 has it: of a checkpoint of this stage, else backbone plus a fresh head. */
-function restore(
+/** The model as an earlier generation has left it, else rank 0's backbone plus a fresh head. */
+function openModel(
   engine: Engine,
-  { job, group, send }: StageContext,
-  progress: TrainingProgress,
-): LinearModel {
+  context: StageContext,
+): { readonly model: LinearModel; readonly restored: Restored } {
+  const { job, group, send } = context;
   const { model: recipe, seed, linear } = job.recipe;
+  if (job.source.type !== "initial") {
+    const blank = new LinearModel(engine, recipe, blankState(planLinear(recipe, linear.classes)));
+    return { model: blank, restored: restoreState(context, blank) };
+  }
   const state = initialState(recipe, "linear", seed, linear.classes);
   const model = new LinearModel(engine, recipe, state);
-  if (job.resumeFrom !== undefined) {
-    progress.restore(restoreCheckpoint(job.resumeFrom, model).scalars);
-  } else if (job.backboneFrom !== undefined) {
+  if (job.backboneFrom !== undefined) {
     const { loaded, notice } = withBackbone(state, job.backboneFrom, job.recipe);
     model.importState(loaded);
     send({ type: "notice", message: notice });
   }
-  broadcastState(group, model);
-  return model;
+  broadcastState(group, model, 0);
+  return { model, restored: restoreState(context, model) };
 }
 
 /** The state with the backbone in `path`; the neck or head there stays behind. */

@@ -12,9 +12,10 @@ import { learningRateAt } from "../optim/learning-rate.ts";
 import type { Beside } from "./checkpoint-writer.ts";
 import { type Judged, judgeFeatures } from "./feature-judge.ts";
 import { OnlineProbe } from "./online-probe.ts";
+import type { Restored } from "./restore-state.ts";
 import type { StageContext } from "./stage-context.ts";
 import type { MonitorFigures, ProbeStep } from "./stage-job.ts";
-import { broadcastTensors, joinCount, splitCount } from "./sync-state.ts";
+import { broadcastTensors } from "./sync-state.ts";
 
 /** Among a checkpoint's figures: the step of the newest evaluation, and its images. */
 const STEP = "monitor_step";
@@ -30,7 +31,7 @@ export class Monitor {
   readonly #probe: OnlineProbe | undefined;
   /** Step of the newest evaluation. */
   #step = 0;
-  /** Its figures; after an interruption rank 0 alone has them, until the next. */
+  /** Its figures. */
   #figures: MonitorFigures | undefined;
 
   /** Called by all ranks. */
@@ -46,17 +47,16 @@ export class Monitor {
   }
 
   /**
-   * Goes on from a checkpoint, which rank 0 has read, and makes up for an evaluation that was due
-   * and not done when it was written. Called by all ranks.
+   * Goes on from what an earlier generation has left, and makes up for an evaluation that was due
+   * and not done. Called by all ranks.
    *
-   * @param atStep the checkpoint's
+   * @param atStep the step that the stage goes on from
    */
-  restore(checkpoint: Beside | undefined, atStep: number): void {
-    const { group } = this.#options.context;
-    const step = checkpoint?.scalars[STEP] ?? 0;
-    this.#step = joinCount(group.allGather(splitCount(step)), 0);
-    if (checkpoint && step > 0) this.#show(this.#figuresOf(checkpoint.scalars, step), 0);
-    if (this.#probe) this.#restoreProbe(this.#probe, checkpoint?.probe);
+  restore({ beside, root }: Restored, atStep: number): void {
+    const step = beside.scalars[STEP] ?? 0;
+    this.#step = step;
+    if (step > 0) this.#show(this.#figuresOf(beside.scalars, step), 0);
+    if (this.#probe) this.#restoreProbe(this.#probe, beside.probe, root);
     this.evaluate(atStep);
   }
 
@@ -65,7 +65,12 @@ export class Monitor {
     this.#probe?.backward(...batch);
   }
 
-  /** Second half of a step, counted from 0, once the model's gradients have arrived. */
+  /** Waits for what the ranks have to tell one another; see {@link OnlineProbe.finish}. */
+  finish(): void {
+    this.#probe?.finish();
+  }
+
+  /** Second half of a step, counted from 0, after {@link finish}. */
   update(step: number): ProbeStep | undefined {
     const { stepsPerEpoch, context } = this.#options;
     const { schedule, epochs, monitor } = context.job.recipe.pretrain;
@@ -119,8 +124,8 @@ export class Monitor {
     this.#options.context.send({ type: "monitored", figures, seconds });
   }
 
-  /** Gives every rank the probe that rank 0 has; a checkpoint may be without, or not fit. */
-  #restoreProbe(probe: OnlineProbe, state: Beside["probe"]): void {
+  /** Gives every rank the probe that `root` has; a checkpoint may be without, or not fit. */
+  #restoreProbe(probe: OnlineProbe, state: Beside["probe"], root: number | undefined): void {
     const { group, send } = this.#options.context;
     try {
       if (state) probe.importState(state);
@@ -128,9 +133,9 @@ export class Monitor {
       const { message } = FleetError.from(thrown);
       send({ type: "warning", message: `the online probe begins anew: ${message}` });
     }
-    if (group.worldSize === 1) return;
+    if (group.worldSize === 1 || root === undefined) return;
     const common = probe.exportState();
-    broadcastTensors(group, common);
+    broadcastTensors(group, common, root);
     probe.importState(common);
   }
 

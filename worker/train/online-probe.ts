@@ -87,14 +87,22 @@ export class OnlineProbe {
   }
 
   /**
-   * Waits for the sum and moves the weights.
+   * Waits for the sum.
+   * @throws {FleetError} GENERATION_ABORTED
+   */
+  finish(): void {
+    this.#work?.wait();
+    this.#work = undefined;
+  }
+
+  /**
+   * Moves the weights by the sum that {@link finish} has waited for.
    *
    * @param lr for a global batch of 256 images
    * @returns figures of the gang's batch from before the update; undefined when the classifier ran
    *   away and begins anew
    */
   update(lr: number): ProbeStep | undefined {
-    this.#work?.wait();
     const [lossSum, right] = this.#shared.subarray(-SUMS) as Float32Array;
     const loss = lossSum! / this.#rows;
     if (!Number.isFinite(loss)) {

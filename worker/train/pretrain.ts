@@ -6,24 +6,24 @@
  * after a whole step, and rank 0 can write it down.
  */
 
-import { elementCount } from "../../proto/model/model-plan.ts";
+import { elementCount, planPretrain } from "../../proto/model/model-plan.ts";
 import type { Batch, BatchReader } from "../data/batch-reader.ts";
 import type { BatchReducer, Engine } from "../engine/engine.ts";
 import { ntXent } from "../loss/nt-xent.ts";
 import { createBatchReducer } from "../model/batch-reducer.ts";
-import { initialState } from "../model/initial-state.ts";
+import { blankState, initialState } from "../model/initial-state.ts";
 import { PretrainModel } from "../model/pretrain-model.ts";
 import { updateOptions } from "../optim/update-options.ts";
-import { type Beside, restoreCheckpoint } from "./checkpoint-writer.ts";
+import type { Beside } from "./checkpoint-writer.ts";
 import { assertFiniteNumbers, guardReducer } from "./finite.ts";
 import { GradientBuckets } from "./gradient-buckets.ts";
 import { LossBoundWatch } from "./loss-bound-watch.ts";
 import { Monitor } from "./monitor.ts";
 import { passOver } from "./monitor-batches.ts";
-import type { StageContext } from "./stage-context.ts";
-import type { MonitorJob, StageResult, TrainedStep } from "./stage-job.ts";
-import { broadcastState } from "./sync-state.ts";
-import { TrainingLoop } from "./training-loop.ts";
+import { restoreState } from "./restore-state.ts";
+import { isStopWanted, type StageContext } from "./stage-context.ts";
+import type { MonitorJob, StageResult } from "./stage-job.ts";
+import { type StageSteps, TrainingLoop } from "./training-loop.ts";
 
 /** Rank 0 returns the stage's result, the others nothing. */
 export function pretrain(
@@ -52,10 +52,10 @@ class Pretraining {
     this.#loop = new TrainingLoop(context);
     const { stepsPerEpoch, progress } = this.#loop;
     this.#bound = new LossBoundWatch(context, stepsPerEpoch);
-    const { model, checkpoint } = restore(engine, context);
-    progress.restore(checkpoint?.scalars ?? {});
-    this.#bound.restore(checkpoint?.scalars ?? {});
-    this.#model = model;
+    this.#model = openModel(engine, context);
+    const restored = restoreState(context, this.#model);
+    progress.restore(restored.beside.scalars);
+    this.#bound.restore(restored.beside.scalars);
     this.#buckets = new GradientBuckets(
       engine,
       group,
@@ -67,7 +67,7 @@ class Pretraining {
       ? guardReducer(createBatchReducer(group), job.rank, () => progress.step + 1)
       : undefined;
     this.#monitor = job.monitor && this.#openMonitor(job.monitor);
-    if (job.startStep > 0) this.#monitor?.restore(checkpoint, job.startStep);
+    if (job.startStep > 0) this.#monitor?.restore(restored, job.startStep);
   }
 
   #openMonitor(monitor: MonitorJob): Monitor {
@@ -99,11 +99,13 @@ class Pretraining {
     return { ...rest, scalars: { ...this.#bound.scalars(), ...scalars } };
   }
 
-  #step(batch: Batch, lr: number): TrainedStep {
+  #step(batch: Batch, lr: number): ReturnType<StageSteps["train"]> {
     const { job, group } = this.#context;
     const { optimizer, gradientScale } = job.recipe.pretrain;
-    const loss = this.#forwardBackward(batch);
+    const { loss, isStopWanted } = this.#forwardBackward(batch);
     this.#buckets.finish();
+    // From here on nothing can fail that would leave the state between two steps.
+    this.#monitor?.finish();
     this.#loop.clock.end("reduce");
 
     const scale = gradientScale === "mmpretrain" ? 1 / group.worldSize : 1;
@@ -116,11 +118,11 @@ class Pretraining {
     const probe = this.#monitor?.update(batch.step);
     this.#loop.clock.end("update");
     const bound = this.#bound.add(batch.step + 1, loss, batch.count * group.worldSize);
-    return { loss, bound, ...(probe && { probe }) };
+    return { loss, bound, isStopWanted, ...(probe && { probe }) };
   }
 
-  /** Fills the gradient buckets and returns the global loss. */
-  #forwardBackward(batch: Batch): number {
+  /** Fills the gradient buckets; returns the global loss, and whether any rank wants to stop. */
+  #forwardBackward(batch: Batch): { readonly loss: number; readonly isStopWanted: boolean } {
     const engine = this.#engine;
     const { clock } = this.#loop;
     const { job, group } = this.#context;
@@ -134,9 +136,10 @@ class Pretraining {
       clock.end("forward");
       const where = { rank: job.rank, step: batch.step + 1 };
       assertFiniteNumbers(z_RD, { ...where, what: "embeddings are" });
-      const { loss, dz_RD, brokenRank } = ntXent(engine, group, z_RD, {
+      const { loss, dz_RD, brokenRank, ...told } = ntXent(engine, group, z_RD, {
         dim,
         temperature: stage.temperature,
+        wantsStop: isStopWanted(job),
       });
       const rank = brokenRank ?? job.rank;
       assertFiniteNumbers(Float32Array.of(loss), { ...where, rank, what: "loss is" });
@@ -145,20 +148,17 @@ class Pretraining {
       const dz = engine.upload(dz_RD, z.shape);
       this.#model.backward(dz, (index, gradient) => this.#buckets.add(index, gradient));
       clock.end("backward");
-      return loss;
+      return { loss, ...told };
     });
   }
 }
 
-/** The model with rank 0's state: of the checkpoint when there is one, else freshly drawn. */
-function restore(
-  engine: Engine,
-  { job, group }: StageContext,
-): { readonly model: PretrainModel; readonly checkpoint: Beside | undefined } {
-  const { model: recipe, seed } = job.recipe;
-  const model = new PretrainModel(engine, recipe, initialState(recipe, "pretrain", seed));
-  const { resumeFrom } = job;
-  const checkpoint = resumeFrom === undefined ? undefined : restoreCheckpoint(resumeFrom, model);
-  if (job.startStep > 0) broadcastState(group, model);
-  return { model, checkpoint };
+/** The model as the stage starts with it, or one that is about to be overwritten. */
+function openModel(engine: Engine, { job }: StageContext): PretrainModel {
+  const { model, seed } = job.recipe;
+  const state =
+    job.source.type === "initial"
+      ? initialState(model, "pretrain", seed)
+      : blankState(planPretrain(model));
+  return new PretrainModel(engine, model, state);
 }

@@ -3,13 +3,20 @@
 import path from "node:path";
 import { FleetError } from "../../proto/errors.ts";
 import type { ProcessGroup } from "../collective/process-group.ts";
-import { CONTROL_STOP, type EngineThreadMessage, type StageJob } from "./stage-job.ts";
+import type { ReplicaKeeper } from "./replica.ts";
+import {
+  CONTROL_STOP,
+  type EngineThreadMessage,
+  STOP_AT_STEP,
+  type StageJob,
+} from "./stage-job.ts";
 import type { StageLog } from "./stage-log.ts";
 
 export interface StageContext {
   readonly job: StageJob;
   readonly group: ProcessGroup;
   readonly log: StageLog;
+  readonly replicas: ReplicaKeeper;
   readonly send: (message: EngineThreadMessage) => void;
 }
 
@@ -18,8 +25,20 @@ export function checkpointStore(stageFolder: string): string {
   return path.join(stageFolder, "checkpoints");
 }
 
-/** @throws {FleetError} GENERATION_ABORTED when the main thread asked the stage to stop */
-export function throwIfStopped(job: StageJob): void {
-  if (Atomics.load(job.control, CONTROL_STOP) === 0) return;
-  throw new FleetError("GENERATION_ABORTED", "stopped at a step boundary");
+/** Whether the main thread asks for a stop; with `least` STOP_NOW, for one at once. */
+export function isStopWanted(job: StageJob, least = STOP_AT_STEP): boolean {
+  return Atomics.load(job.control, CONTROL_STOP) >= least;
+}
+
+/**
+ * For loops between two steps, in which a rank may stop by itself.
+ *
+ * @throws {FleetError} GENERATION_ABORTED when {@link isStopWanted}
+ */
+export function throwIfStopped(job: StageJob, least = STOP_AT_STEP): void {
+  if (isStopWanted(job, least)) throw stoppedAtStep();
+}
+
+export function stoppedAtStep(): FleetError {
+  return new FleetError("GENERATION_ABORTED", "stopped at a step boundary");
 }

@@ -13,6 +13,18 @@ import type { ValidationPlan } from "../data/load-plan.ts";
 import type { SharedBatches } from "../data/loaders.ts";
 import type { Accuracy } from "./hits.ts";
 
+/** Where the state comes from that a stage goes on with, the same on all ranks. */
+export type StateSource =
+  /** Freshly drawn, by each rank for itself. */
+  | { readonly type: "initial" }
+  /** Read by `root`, taken over by the others. `folder` is the root's. */
+  | { readonly type: "checkpoint"; readonly folder: string; readonly root: number }
+  /**
+   * Kept in memory since an earlier generation; taken over by the others from `root`, which is
+   * undefined when every rank has it.
+   */
+  | { readonly type: "replica"; readonly root: number | undefined };
+
 /** Everything the engine thread needs to run its rank of one stage. */
 export interface StageJob {
   readonly experimentId: string;
@@ -32,8 +44,7 @@ export interface StageJob {
   readonly classes: readonly string[];
   /** Pre-training on data with labels only, unless the recipe does without. */
   readonly monitor: MonitorJob | undefined;
-  /** Checkpoint to go on from; read by rank 0 and sent to the others. */
-  readonly resumeFrom: string | undefined;
+  readonly source: StateSource;
   readonly startStep: number;
   /** File or checkpoint with the linear stage's backbone; random when absent. Rank 0 only. */
   readonly backboneFrom: string | undefined;
@@ -66,8 +77,12 @@ export type MonitorAnswer =
   | { readonly type: "opened"; readonly batches: SharedBatches }
   | { readonly type: "failed"; readonly error: PlainError };
 
-/** Index of the word that the main thread sets to 1 to stop the stage at its next step boundary. */
+/** Index of the word that the main thread stops the stage with: 0 while it shall run, or below. */
 export const CONTROL_STOP = 0;
+/** To finish the step under way with the other ranks, and to stop together with them. */
+export const STOP_AT_STEP = 1;
+/** To give up whatever is under way. */
+export const STOP_NOW = 2;
 /** Index of the word that counts the {@link MonitorAnswer}s; a stop wakes its waiters, too. */
 export const CONTROL_ANSWERS = 1;
 export const CONTROL_WORDS = 2;
@@ -153,6 +168,8 @@ export type EngineThreadMessage =
       readonly type: "stopped";
       readonly step: number;
       readonly checkpointStep: number | undefined;
+      /** Step of the replica that this thread has kept of the stage. */
+      readonly replicaStep: number | undefined;
       readonly error: PlainError;
     };
 
@@ -175,4 +192,7 @@ export interface StageResult {
   readonly [figure: `knn/${string}` | `probe/${string}`]: number;
 }
 
-export type MainThreadMessage = { readonly type: "run"; readonly job: StageJob };
+export type MainThreadMessage =
+  | { readonly type: "run"; readonly job: StageJob }
+  /** Nobody will come back to the replica that is kept. */
+  | { readonly type: "forget" };

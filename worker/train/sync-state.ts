@@ -1,24 +1,24 @@
-/** Gives every rank the state that rank 0 holds. */
+/** Gives every rank the state that one of them holds. */
 
 import { type ProcessGroup, sharedFloats } from "../collective/process-group.ts";
 import type { NamedTensors } from "../model/model-state.ts";
 import type { Trained } from "./checkpoint-writer.ts";
 
-/** Overwrites weights, statistics and momentum of every rank by those of rank 0. */
-export function broadcastState(group: ProcessGroup, model: Trained): void {
+/** Overwrites weights, statistics and momentum of every rank by those of `root`. */
+export function broadcastState(group: ProcessGroup, model: Trained, root: number): void {
   if (group.worldSize === 1) return;
   const { tensors, batchesTracked } = model.exportState();
   const velocities = model.exportVelocities();
-  const tracked = joinCount(group.allGather(splitCount(batchesTracked)), 0);
-  broadcastTensors(group, tensors);
-  broadcastTensors(group, velocities);
-  if (group.rank === 0) return;
+  const tracked = joinCount(group.allGather(splitCount(batchesTracked)), root);
+  broadcastTensors(group, tensors, root);
+  broadcastTensors(group, velocities, root);
+  if (group.rank === root) return;
   model.importState({ tensors, batchesTracked: tracked });
   model.importVelocities(velocities);
 }
 
-/** In place, by rank 0's; names, order and shapes are equal on all ranks. */
-export function broadcastTensors(group: ProcessGroup, tensors: NamedTensors): void {
+/** In place, by those of `root`; names, order and shapes are equal on all ranks. */
+export function broadcastTensors(group: ProcessGroup, tensors: NamedTensors, root: number): void {
   let total = 0;
   for (const { data } of tensors.values()) total += data.length;
   const flat = sharedFloats(total);
@@ -27,12 +27,27 @@ export function broadcastTensors(group: ProcessGroup, tensors: NamedTensors): vo
     flat.set(data, at);
     at += data.length;
   }
-  group.broadcast(flat, 0);
+  group.broadcast(flat, root);
   at = 0;
   for (const { data } of tensors.values()) {
     data.set(flat.subarray(at, at + data.length));
     at += data.length;
   }
+}
+
+/** The figures of `root`, on every rank. */
+export function broadcastScalars(
+  group: ProcessGroup,
+  own: Readonly<Record<string, number>>,
+  root: number,
+): Readonly<Record<string, number>> {
+  const bytes = Buffer.from(JSON.stringify(own));
+  const length = joinCount(group.allGather(splitCount(bytes.length)), root);
+  // A byte a float: these are a few hundred bytes.
+  const floats = sharedFloats(length);
+  if (group.rank === root) floats.set(bytes);
+  group.broadcast(floats, root);
+  return JSON.parse(Buffer.from(floats).toString("utf8"));
 }
 
 /** A whole number below 2^48 as two floats that hold it exactly. */

@@ -10,14 +10,18 @@ import { learningRateAt } from "../optim/learning-rate.ts";
 import { allReduceTime } from "./all-reduce-time.ts";
 import { type Beside, CheckpointWriter, type Trained } from "./checkpoint-writer.ts";
 import { PhaseClock } from "./phase-clock.ts";
-import { type StageContext, throwIfStopped } from "./stage-context.ts";
-import type { TrainedStep } from "./stage-job.ts";
+import { copyReplica } from "./replica.ts";
+import { type StageContext, stoppedAtStep, throwIfStopped } from "./stage-context.ts";
+import { STOP_NOW, type TrainedStep } from "./stage-job.ts";
 import { reportStep, TrainingProgress } from "./training-progress.ts";
 
 export interface StageSteps {
   readonly model: Trained;
-  /** Trains on one batch at learning rate `lr`, and moves the model. */
-  readonly train: (batch: Batch, lr: number) => TrainedStep;
+  /**
+   * Trains on one batch at learning rate `lr`, and moves the model. Every rank tells in it whether
+   * it wants to stop, and learns whether any does.
+   */
+  readonly train: (batch: Batch, lr: number) => TrainedStep & { readonly isStopWanted: boolean };
   /** Runs after each step, before its checkpoint is written. */
   readonly afterStep?: () => void;
   /** What else a checkpoint must carry. */
@@ -41,7 +45,8 @@ export class TrainingLoop {
   }
 
   /**
-   * Runs to the end of the stage. When it ends early, the state after the last whole step is saved.
+   * Runs to the end of the stage. When it ends early, the state after the last whole step is kept
+   * in memory, and saved.
    *
    * @throws {FleetError} GENERATION_ABORTED, DATA_INVALID, LOSS_NOT_FINITE, STORAGE_FAILED
    */
@@ -52,32 +57,43 @@ export class TrainingLoop {
       const own = steps.beside?.() ?? { scalars: {} };
       return { ...own, scalars: { ...progress.scalars(), ...own.scalars } };
     };
+    // The model has it now.
+    this.#context.replicas.drop();
     try {
       for (;;) {
-        throwIfStopped(this.#context.job);
+        throwIfStopped(this.#context.job, STOP_NOW);
         this.clock.restart();
         const started = performance.now();
         const batch = batches.next();
         if (!batch) return;
         this.clock.end("data");
-        this.#step(batch, started, steps);
+        const isStopWanted = this.#step(batch, started, steps);
         batches.done();
+        // What is due after this step is made up for when the stage is taken up again.
+        if (isStopWanted) throw stoppedAtStep();
         steps.afterStep?.();
         checkpoints.afterStep(progress.step, progress.stepsTotal, beside);
       }
     } catch (thrown) {
-      progress.rescue(thrown, () => checkpoints.save(progress.step, beside));
+      progress.rescue(thrown, () => {
+        const { job, replicas } = this.#context;
+        if (progress.step > 0) {
+          replicas.keep(copyReplica(job, progress.step, steps.model, beside()));
+        }
+        checkpoints.save(progress.step, beside);
+      });
       throw thrown;
     }
   }
 
-  #step(batch: Batch, started: number, { train }: StageSteps): void {
+  /** @returns whether any rank wants to stop after it */
+  #step(batch: Batch, started: number, { train }: StageSteps): boolean {
     const { job, group } = this.#context;
     const { schedule, optimizer, epochs } = job.recipe[job.stage];
     const length = { baseLr: optimizer.lr, epochs, stepsPerEpoch: this.stepsPerEpoch };
     const lr = learningRateAt(schedule, length, batch.step);
     const reducedBefore = group.allReduceSeconds;
-    const trained = train(batch, lr);
+    const { isStopWanted, ...trained } = train(batch, lr);
     const phaseSeconds = this.clock.seconds();
     const finished = this.progress.add({
       ...trained,
@@ -89,5 +105,6 @@ export class TrainingLoop {
       allReduce: allReduceTime(group.allReduceSeconds - reducedBefore, phaseSeconds.reduce),
     });
     reportStep(this.#context, finished);
+    return isStopWanted;
   }
 }

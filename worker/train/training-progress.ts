@@ -1,9 +1,12 @@
 /** Book-keeping of a stage's steps: what it reports, logs and carries over an interruption. */
 
 import { performance } from "node:perf_hooks";
-import { FleetError } from "../../proto/errors.ts";
+import { type ErrorCode, FleetError } from "../../proto/errors.ts";
 import type { StageContext } from "./stage-context.ts";
 import type { AllReduceTime, PhaseSeconds, StageResult, StepReport } from "./stage-job.ts";
+
+/** After these nobody knows what the model holds. */
+const UNSOUND: readonly ErrorCode[] = ["LOSS_NOT_FINITE", "REPLICAS_DIVERGED", "UNEXPECTED"];
 
 type FinishedStep = Omit<StepReport, "stepsTotal" | "epoch" | "epochsTotal" | "epochEnded">;
 
@@ -67,7 +70,7 @@ export class TrainingProgress {
    */
   rescue(thrown: unknown, save: () => void): void {
     const { code } = FleetError.from(thrown);
-    if (code === "LOSS_NOT_FINITE" || code === "UNEXPECTED") return;
+    if (UNSOUND.includes(code)) return;
     try {
       save();
     } catch (second) {

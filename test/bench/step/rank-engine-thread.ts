@@ -10,6 +10,7 @@ import { soloGroup } from "../../../worker/collective/process-group.ts";
 import type { Engine, OperationProfile } from "../../../worker/engine/engine.ts";
 import { openEngine } from "../../../worker/engine/open-engine.ts";
 import { pretrain } from "../../../worker/train/pretrain.ts";
+import { ReplicaKeeper } from "../../../worker/train/replica.ts";
 import type { StageContext } from "../../../worker/train/stage-context.ts";
 import type { StageJob } from "../../../worker/train/stage-job.ts";
 import { silentLog } from "../../../worker/train/stage-log.ts";
@@ -52,6 +53,7 @@ function train(engine: Engine, spec: StepSpec, job: StageJob): readonly Operatio
     job,
     group,
     log: silentLog,
+    replicas: new ReplicaKeeper(),
     send: (message) => {
       if (message.type === "step") send(message);
     },

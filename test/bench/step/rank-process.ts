@@ -91,7 +91,7 @@ async function train(
     validationImages: 0,
     monitor: undefined,
     classes: [],
-    resumeFrom: undefined,
+    source: { type: "initial" },
     startStep: 0,
     backboneFrom: undefined,
     control: new Int32Array(new SharedArrayBuffer(CONTROL_WORDS * 4)),

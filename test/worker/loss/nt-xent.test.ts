@@ -76,7 +76,15 @@ describe("NT-Xent", () => {
       },
     };
     ntXent(engine, counting, z_GD, OPTIONS);
-    assert.deepEqual(gathered, [ROWS * OPTIONS.dim, ROWS + 2]);
+    assert.deepEqual(gathered, [ROWS * OPTIONS.dim, ROWS + 3]);
+  });
+
+  it("tells every rank whether any wants to stop", () => {
+    const others: ProcessGroup = { ...soloGroup, allGather: (own) => own.slice() };
+    const run = (wantsStop: boolean) => ntXent(engine, others, z_GD, { ...OPTIONS, wantsStop });
+    const [going, stopping] = [run(false), run(true)];
+    assert.deepEqual([going.isStopWanted, stopping.isStopWanted], [false, true]);
+    assert.deepEqual(stopping.dz_RD, going.dz_RD);
   });
 
   it("is ln(2N - 1) when all embeddings are the same", () => {

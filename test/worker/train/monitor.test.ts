@@ -4,6 +4,7 @@ import { soloGroup } from "../../../worker/collective/process-group.ts";
 import { monitorPlan } from "../../../worker/session/load-plans.ts";
 import type { Beside } from "../../../worker/train/checkpoint-writer.ts";
 import { Monitor } from "../../../worker/train/monitor.ts";
+import { ReplicaKeeper } from "../../../worker/train/replica.ts";
 import type { EngineThreadMessage, StageJob } from "../../../worker/train/stage-job.ts";
 import { tinyRecipe } from "../../support/cluster.ts";
 import { ReferenceEngine } from "../../support/reference-engine.ts";
@@ -32,6 +33,7 @@ function open(classes = 2) {
     context: {
       job: { recipe, control: new Int32Array(new SharedArrayBuffer(8)) } as StageJob,
       group: soloGroup,
+      replicas: new ReplicaKeeper(),
       log: { write: (line) => lines.push(line), writeResult: () => {} },
       send: (message) => sent.push(message),
     },
@@ -60,16 +62,16 @@ describe("a monitor", () => {
 
   it("makes up for an evaluation that a checkpoint lacks", () => {
     const late = open();
-    late.monitor.restore(stored, 40);
+    late.monitor.restore({ beside: stored, root: 0 }, 40);
     assert.deepEqual(late.passes, ["val", "train"]);
     const early = open();
-    early.monitor.restore({ scalars: {} }, 15);
+    early.monitor.restore({ beside: { scalars: {} }, root: 0 }, 15);
     assert.deepEqual(early.passes, []);
   });
 
   it("takes over the figures of an evaluation that a checkpoint has", () => {
     const { monitor, passes, sent } = open();
-    monitor.restore(stored, 20);
+    monitor.restore({ beside: stored, root: 0 }, 20);
     assert.deepEqual(passes, []);
     assert.deepEqual(monitor.result(), { "knn/top1_k1": 50, "knn/top5_k1": 75 });
     assert.deepEqual(monitor.beside().scalars, stored.scalars);
@@ -82,7 +84,7 @@ describe("a monitor", () => {
   it("begins its probe anew, with a warning, when the data has other classes now", () => {
     const { probe } = open(4).monitor.beside();
     const { monitor, sent } = open(2);
-    monitor.restore({ scalars: {}, ...(probe && { probe }) }, 5);
+    monitor.restore({ beside: { scalars: {}, ...(probe && { probe }) }, root: 0 }, 5);
     const [warning] = sent;
     assert.ok(warning?.type === "warning");
     assert.match(warning.message, /begins anew: .*fc\.weight is \[4, 3\], not \[2, 3\]/);

@@ -33,6 +33,7 @@ describe("the online probe", () => {
       const rows = engine.upload(features, [2 * IMAGES, OPTIONS.features]);
       probe.backward(rows, labels);
     });
+    probe.finish();
     return probe.update(lr);
   };
 
