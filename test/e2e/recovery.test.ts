@@ -90,7 +90,6 @@ describe("a gang of which a worker is lost", function () {
   }
 
   it("loses no step when a worker is told to leave", async () => {
-    const { cluster } = suite;
     const id = await submit();
     const victim = await processOf(id, 1, 10);
     const { code, stderr } = await victim.end("SIGTERM");
