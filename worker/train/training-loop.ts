@@ -69,8 +69,7 @@ export class TrainingLoop {
         this.clock.end("data");
         const isStopWanted = this.#step(batch, started, steps);
         batches.done();
-        // What is due after this step is made up for when the stage is taken up again.
-        if (isStopWanted) throw stoppedAtStep();
+        if (isStopWanted) this.#stopTogether();
         steps.afterStep?.();
         checkpoints.afterStep(progress.step, progress.stepsTotal, beside);
       }
@@ -84,6 +83,13 @@ export class TrainingLoop {
       });
       throw thrown;
     }
+  }
+
+  /** What is due after this step is made up for when the stage is taken up again. */
+  #stopTogether(): never {
+    // Who leaves at once might take from others what they still need for this step.
+    this.#context.group.barrier();
+    throw stoppedAtStep();
   }
 
   /** @returns whether any rank wants to stop after it */
