@@ -9,6 +9,7 @@ import {
   isFinished,
 } from "./experiment/experiment.ts";
 import { step } from "./experiment/experiment-step.ts";
+import type { TimelineEntry } from "./experiment/timeline.ts";
 import type { Store, StoredExperiment } from "./store/store.ts";
 
 /** The oldest finished experiments beyond this number are forgotten. */
@@ -96,18 +97,36 @@ export class Ledger {
 
     this.#experiments.set(id, experiment);
     this.#store.save(experiment);
-    this.#logTransitions(before, experiment);
+    this.#logNews(before, experiment);
     for (const effect of effects) this.#onEffect(experiment, effect);
     for (const listener of this.#listeners.get(id) ?? []) listener(experiment);
   }
 
-  #logTransitions(before: Experiment, after: Experiment): void {
-    for (const transition of after.history) {
-      if (before.history.includes(transition)) continue;
-      const { unixMs: _, ...fields } = transition;
-      const line = { event: "experiment", experiment: after.id, ...fields };
-      if (transition.to === "failed") this.#log.error(line);
-      else this.#log.info(line);
+  #logNews(before: Experiment, after: Experiment): void {
+    const known = before.timeline.at(-1)?.sequence ?? 0;
+    for (const entry of after.timeline) {
+      if (entry.sequence <= known) continue;
+      const { sequence: _, unixMs: __, type, message: because, ...fields } = entry;
+      const event = type === "state" ? "experiment" : type;
+      const line = { event, experiment: after.id, ...fields, because };
+      this.#log[levelOf(entry)](line);
     }
+  }
+}
+
+/** What somebody should look at stands out. */
+function levelOf(entry: TimelineEntry): "info" | "warn" | "error" {
+  switch (entry.type) {
+    case "state":
+      return entry.to === "failed" ? "error" : "info";
+    case "failure":
+    case "contact-lost":
+    case "worker-lost":
+    case "storage-problem":
+    case "straggler":
+    case "stop-overdue":
+      return "warn";
+    default:
+      return "info";
   }
 }

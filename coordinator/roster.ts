@@ -19,7 +19,7 @@ import type { CoordinatorSays, Running, Session } from "./scheduler-events.ts";
 const LOST_KEPT_MS = 600_000;
 
 /** Called when a worker is gone, and with it what it had of `assignment`. */
-export type OnLeft = (worker: string, assignment: Assignment, because: string) => void;
+export type OnLost = (worker: string, assignment: Assignment, because: string) => void;
 
 export class Roster {
   readonly #members = new Map<string, Member>();
@@ -27,19 +27,19 @@ export class Roster {
   readonly #leaseMs: number;
   readonly #now: () => number;
   readonly #log: Log;
-  readonly #onLeft: OnLeft;
+  readonly #onLost: OnLost;
 
   constructor(options: {
     readonly leaseMs: number;
     /** Monotonic, ms. */
     readonly now: () => number;
     readonly log: Log;
-    readonly onLeft: OnLeft;
+    readonly onLost: OnLost;
   }) {
     this.#leaseMs = options.leaseMs;
     this.#now = options.now;
     this.#log = options.log;
-    this.#onLeft = options.onLeft;
+    this.#onLost = options.onLost;
   }
 
   members(): readonly Member[] {
@@ -48,6 +48,11 @@ export class Roster {
 
   get(id: string): Member | undefined {
     return this.#members.get(id);
+  }
+
+  /** For people. */
+  nameOf(id: string): string {
+    return this.#members.get(id)?.facts.name ?? id;
   }
 
   /** Whether `session` is the worker's present one: an older one has nothing to say any more. */
@@ -64,6 +69,7 @@ export class Roster {
     return this.members().flatMap((member) => {
       const isIdle = member.status === "idle";
       if (!isIdle && !(member.status === "busy" && member.isConnected)) return [];
+      if (member.draining) return [];
       return [{ id: member.facts.id, engine: member.facts.engine, isIdle }];
     });
   }
@@ -72,8 +78,8 @@ export class Roster {
   join(facts: WorkerFacts, session: Session, running: Running | undefined): void {
     this.connect(facts.id, session);
     const now = this.#now();
+    const draining = this.#members.get(facts.id)?.draining;
     if (running) {
-      // Without a rank: only a generation that the coordinator gave out to it has one.
       const { experimentId, stage, generation } = running;
       const assignment: Assignment = { experimentId, stage, generation };
       this.#members.set(facts.id, busyMember(facts, assignment, this.#leaseMs, now));
@@ -81,6 +87,8 @@ export class Roster {
       this.#members.set(facts.id, idleMember(facts, this.#leaseMs, now));
     }
     this.apply(facts.id, { type: "joined", facts });
+    // It is the same process, which is still to leave.
+    if (draining) this.apply(facts.id, { type: "draining", draining });
   }
 
   /** A worker that trains already and is expected to show itself within `graceMs`. */
@@ -133,7 +141,10 @@ export class Roster {
       this.#log.debug({ event: "worker", ...fields, because: event.type });
     }
     if (member.status === "lost" && before.status !== "lost") this.#lost(id, member);
-    for (const effect of effects) this.#onLeft(id, effect.assignment, effect.because);
+    for (const effect of effects) {
+      if (effect.type === "lost") this.#onLost(id, effect.assignment, effect.because);
+      else this.send(id, effect);
+    }
   }
 
   /** Ends leases that have run out, and forgets those that were lost long ago. */

@@ -2,8 +2,8 @@
 
 import type { ErrorCode, FleetError } from "../proto/errors.ts";
 import type { StageName } from "../proto/recipe.ts";
-import type { Experiment, StageProgress } from "./experiment/experiment.ts";
-import type { WorkerFacts } from "./member/member.ts";
+import type { Experiment, OperatorVerb, StageProgress } from "./experiment/experiment.ts";
+import type { RankTimes, WorkerFacts } from "./member/member.ts";
 
 /** The open connection of one worker. */
 export interface Session {
@@ -18,12 +18,6 @@ export interface Running {
   readonly stage: StageName;
   readonly generation: number;
   readonly step: number;
-}
-
-/** Where a rank's time goes, as `RankTimes` in coordinator.proto. */
-export interface RankTimes {
-  readonly ownStepSeconds: number;
-  readonly dataSeconds: number;
 }
 
 export type WorkerSays =
@@ -61,6 +55,8 @@ export type WorkerSays =
       readonly generation: number;
       readonly step: number;
       readonly because: string;
+      /** Of the checkpoint that it wrote on the way out. */
+      readonly checkpointStep?: number;
       /** Those that it lost contact with. */
       readonly lostRanks: readonly number[];
     };
@@ -89,8 +85,9 @@ export type CoordinatorSays =
 
 export type SchedulerEvent =
   | { readonly type: "submitted"; readonly experiment: Experiment; readonly recipeJson: string }
-  | { readonly type: "cancel"; readonly experimentId: string }
-  | { readonly type: "retry"; readonly experimentId: string }
+  | { readonly type: OperatorVerb; readonly experimentId: string }
+  /** An operator wants a worker to leave. */
+  | { readonly type: "drain-worker"; readonly worker: string }
   /** The queue let a stage go: the planner may start it. */
   | { readonly type: "handed-over"; readonly experimentId: string }
   | {

@@ -11,28 +11,30 @@
 import { LEASE_MS } from "../proto/limits.ts";
 import type { Log } from "../proto/log.ts";
 import type { StageName } from "../proto/recipe.ts";
-import {
-  type Experiment,
-  type ExperimentEffect,
-  holdersOf,
-  presentStage,
-} from "./experiment/experiment.ts";
+import { carryOut, type Hands } from "./carry-out.ts";
+import { drainWorker } from "./drain-worker.ts";
+import { type Experiment, holdersOf, isFinished, presentStage } from "./experiment/experiment.ts";
+import { GIVE_UP } from "./experiment/experiment-stopping.ts";
 import { type GangRequest, planGangs } from "./gang/plan-gangs.ts";
+import type { Straggler } from "./gang/stragglers.ts";
 import { GenerationNumbers } from "./generation-numbers.ts";
 import { type ExperimentListener, Ledger } from "./ledger.ts";
-import type { Assignment, Member, WorkerFacts } from "./member/member.ts";
+import type { Assignment, Draining, Member, WorkerFacts } from "./member/member.ts";
 import { Roster } from "./roster.ts";
 import type { Running, SchedulerEvent, Session, WorkerSays } from "./scheduler-events.ts";
 import { StoppingGangs } from "./stopping-gangs.ts";
 import type { Verdict } from "./store/stage-queue.ts";
 import type { Store, StoredExperiment } from "./store/store.ts";
+import { StragglerWatch } from "./straggler-watch.ts";
 
 const TICK_MS = 250;
 /**
  * Workers look for a restarted coordinator every 2 s at the latest, and have to start a channel.
  */
 const ADOPTION_LEASES = 3;
-/** A step of a large model on a slow machine, and a checkpoint, have to fit. */
+/** Longer than most steps: a gang that takes longer gives its step up. */
+const BOUNDARY_TIMEOUT_MS = 30_000;
+/** A checkpoint of a large model on slow storage has to fit. */
 const STOP_TIMEOUT_MS = 180_000;
 
 export interface Clock {
@@ -47,6 +49,9 @@ export interface SchedulerOptions {
   readonly log: Log;
   readonly clock: Clock;
   readonly leaseMs?: number;
+  /** So long a gang may take to stop at a step boundary. */
+  readonly boundaryTimeoutMs?: number;
+  /** So long it may take to give a step up, and to write a checkpoint. */
   readonly stopTimeoutMs?: number;
 }
 
@@ -55,12 +60,12 @@ export class Scheduler {
   readonly #log: Log;
   readonly #clock: Clock;
   readonly #leaseMs: number;
-  readonly #stopTimeoutMs: number;
   readonly #roster: Roster;
   readonly #ledger: Ledger;
   /** Experiments whose present stage the queue has let go. */
   readonly #handedOver = new Set<string>();
   readonly #stopping: StoppingGangs;
+  readonly #stragglers: StragglerWatch;
   readonly #generations: GenerationNumbers;
   #isClosing = false;
   #lastTickMs: number;
@@ -71,21 +76,32 @@ export class Scheduler {
     this.#log = options.log;
     this.#clock = options.clock;
     this.#leaseMs = options.leaseMs ?? LEASE_MS;
-    this.#stopTimeoutMs = options.stopTimeoutMs ?? STOP_TIMEOUT_MS;
     this.#generations = new GenerationNumbers(this.#store, this.#log);
-    this.#stopping = new StoppingGangs(this.#stopTimeoutMs);
     this.#lastTickMs = this.#clock.monotonicMs();
     this.#ledger = new Ledger({
       store: this.#store,
       log: this.#log,
       unixMs: () => this.#clock.unixMs(),
-      onEffect: (experiment, effect) => this.#carryOut(experiment, effect),
+      onEffect: (experiment, effect) => carryOut(experiment, effect, hands),
     });
     this.#roster = new Roster({
       leaseMs: this.#leaseMs,
       now: () => this.#clock.monotonicMs(),
       log: this.#log,
-      onLeft: (worker, assignment, because) => this.#left(worker, assignment, because),
+      onLost: (worker, assignment, because) => this.#lost(worker, assignment, because),
+    });
+    const hands: Hands = {
+      roster: this.#roster,
+      ledger: this.#ledger,
+      store: this.#store,
+      handedOver: this.#handedOver,
+    };
+    this.#stragglers = new StragglerWatch(this.#ledger);
+    this.#stopping = new StoppingGangs({
+      ledger: this.#ledger,
+      roster: this.#roster,
+      boundaryTimeoutMs: options.boundaryTimeoutMs ?? BOUNDARY_TIMEOUT_MS,
+      timeoutMs: options.stopTimeoutMs ?? STOP_TIMEOUT_MS,
     });
   }
 
@@ -93,7 +109,7 @@ export class Scheduler {
    * Takes over what an earlier coordinator has left. Gangs that were training are expected back:
    * each member has a few leases to join again with its generation in hand.
    */
-  restore(stored: readonly StoredExperiment[]): void {
+  restore(stored: readonly StoredExperiment[], epoch: number): void {
     for (const one of stored) {
       this.#ledger.take(one);
       const { experiment } = one;
@@ -103,6 +119,10 @@ export class Scheduler {
         const assignment: Assignment = { experimentId, stage, generation, rank };
         this.#roster.expect(worker, assignment, ADOPTION_LEASES * this.#leaseMs);
       }
+      if (isFinished(experiment)) continue;
+      const occurrence = "coordinator-took-over";
+      const message = `coordinator number ${epoch} has taken over`;
+      this.#ledger.apply(experimentId, { type: "noted", occurrence, message });
     }
   }
 
@@ -122,11 +142,9 @@ export class Scheduler {
     clearInterval(this.#timer);
     if (!options.dismiss) return;
     const because = "the coordinator is shutting down";
-    for (const experiment of this.#ledger.all()) {
-      const { id: experimentId, generation } = experiment;
-      for (const worker of holdersOf(experiment).keys()) {
-        this.#sendAbort(worker, { experimentId, generation, because });
-      }
+    for (const { id, generation } of this.#ledger.all()) {
+      const how = { cause: "membership", because, keepCheckpoint: true } as const;
+      this.#ledger.apply(id, { type: "reform", generation, ...how });
     }
     this.#roster.sendAll({ type: "dismiss", because });
   }
@@ -144,6 +162,16 @@ export class Scheduler {
   /** The resolved recipe of an experiment, JSON. */
   recipeJson(id: string): string {
     return this.#ledger.recipeJson(id);
+  }
+
+  /** The slow ranks of its present gang. */
+  stragglers(experiment: Experiment): readonly Straggler[] {
+    return this.#stragglers.of(experiment);
+  }
+
+  /** A worker's name, for people. */
+  nameOf(worker: string): string {
+    return this.#roster.nameOf(worker);
   }
 
   members(): readonly Member[] {
@@ -176,7 +204,7 @@ export class Scheduler {
   /**
    * Handles one event to its end.
    *
-   * @throws {FleetError} NOT_FOUND or STATE_CONFLICT for `cancel` and `retry`
+   * @throws {FleetError} NOT_FOUND or STATE_CONFLICT for what operators ask
    */
   dispatch(event: SchedulerEvent): void {
     switch (event.type) {
@@ -185,8 +213,13 @@ export class Scheduler {
         break;
       case "cancel":
       case "retry":
+      case "pause":
+      case "resume":
         this.experiment(event.experimentId);
         this.#ledger.apply(event.experimentId, { type: event.type });
+        break;
+      case "drain-worker":
+        this.#drain(event.worker, { by: "operator", because: "an operator wants it to leave" });
         break;
       case "handed-over":
         this.#handedOver.add(event.experimentId);
@@ -195,7 +228,7 @@ export class Scheduler {
         this.#joined(event.facts, event.running, event.session);
         break;
       case "worker-disconnected":
-        if (this.#roster.isPresent(event.id, event.session)) this.#roster.disconnect(event.id);
+        if (this.#roster.isPresent(event.id, event.session)) this.#disconnected(event.id);
         break;
       case "worker-said":
         if (this.#roster.isPresent(event.id, event.session)) this.#said(event.id, event.message);
@@ -229,7 +262,7 @@ export class Scheduler {
       this.#roster.apply(worker, { type: "joined", facts });
     } else {
       // What it held it does not hold any more.
-      if (known?.status === "busy") this.#left(worker, known.assignment, "it started anew");
+      if (known?.status === "busy") this.#lost(worker, known.assignment, "it started anew");
       this.#roster.join(facts, session, running);
     }
     if (running) this.#abortIfStale(worker, running);
@@ -239,31 +272,39 @@ export class Scheduler {
   #abortIfStale(worker: string, { experimentId, generation }: Running): void {
     const experiment = this.#ledger.find(experimentId);
     const isHeld = experiment?.generation === generation && holdersOf(experiment).has(worker);
-    if (isHeld && experiment.phase.status !== "stopping") return;
-    const because = isHeld ? "the gang is stopping" : "this generation was replaced";
-    this.#sendAbort(worker, { experimentId, generation, because });
+    const phase = isHeld ? experiment.phase : undefined;
+    if (phase && phase.status !== "stopping") return;
+    const because = phase ? phase.because : "this generation was replaced";
+    const mode = phase?.mode ?? GIVE_UP;
+    this.#roster.send(worker, { type: "abort", experimentId, generation, because, ...mode });
   }
 
-  #sendAbort(
-    worker: string,
-    abort: Pick<Running, "experimentId" | "generation"> & { readonly because: string },
-  ): void {
-    const how = { atStepBoundary: false, keepCheckpoint: true };
-    this.#roster.send(worker, { type: "abort", ...abort, ...how });
+  #disconnected(worker: string): void {
+    this.#roster.disconnect(worker);
+    const member = this.#roster.get(worker);
+    if (member?.status === "busy") this.#stopping.evictForsaken(member.assignment.experimentId);
+  }
+
+  #drain(worker: string, draining: Draining): void {
+    this.#log.info({ event: "worker drains", worker, ...draining });
+    drainWorker(worker, draining, { ledger: this.#ledger, roster: this.#roster });
   }
 
   #said(worker: string, message: WorkerSays): void {
     switch (message.type) {
       case "heartbeat":
-        this.#heartbeat(worker, message.running, message.rssBytes);
+        this.#heartbeat(worker, message);
         return;
       case "draining":
-        this.#log.info({ event: "worker drains", worker, because: message.because });
+        this.#drain(worker, { by: "worker", because: message.because });
         return;
       case "stopped": {
-        const { experimentId, generation, step, because } = message;
+        const { type: _, experimentId, ...said } = message;
+        const { generation } = said;
+        const name = this.#roster.nameOf(worker);
         this.#roster.apply(worker, { type: "drained", generation });
-        this.#ledger.apply(experimentId, { type: "left", generation, worker, because, step });
+        this.#ledger.apply(experimentId, { type: "left", worker, name, ...said });
+        this.#stopping.evictForsaken(experimentId);
         return;
       }
       case "progress":
@@ -276,18 +317,28 @@ export class Scheduler {
     }
   }
 
-  #heartbeat(worker: string, running: Running | undefined, rssBytes: number): void {
-    this.#roster.apply(worker, { type: "heartbeat", step: running?.step ?? 0, rssBytes });
+  #heartbeat(worker: string, said: Extract<WorkerSays, { type: "heartbeat" }>): void {
+    const { running, rssBytes, times } = said;
+    const step = running?.step ?? 0;
+    const heard = { step, rssBytes, ...(times ? { times } : {}) };
+    this.#roster.apply(worker, { type: "heartbeat", ...heard });
     const member = this.#roster.get(worker);
-    if (member?.status !== "busy" || running) return;
+    if (member?.status !== "busy") return;
+    const { assignment, facts, assignedMs } = member;
+    if (running) {
+      const isPresent = running.generation === assignment.generation;
+      if (times && isPresent) this.#stragglers.hear(assignment.experimentId, facts, times);
+      return;
+    }
     // An assignment may have crossed with this heartbeat, but not for that long.
-    if (this.#clock.monotonicMs() - member.assignedMs < this.#leaseMs) return;
+    if (this.#clock.monotonicMs() - assignedMs < this.#leaseMs) return;
     // Its assignment is lost or still under way: a new connection leaves no doubt which.
     this.#roster.apply(worker, { type: "evicted", because: "it reports to be idle" });
   }
 
-  #left(worker: string, { experimentId, generation }: Assignment, because: string): void {
-    this.#ledger.apply(experimentId, { type: "left", generation, worker, because });
+  #lost(worker: string, { experimentId, generation }: Assignment, because: string): void {
+    const name = this.#roster.nameOf(worker);
+    this.#ledger.apply(experimentId, { type: "lost", generation, worker, name, because });
   }
 
   #tick(): void {
@@ -302,22 +353,9 @@ export class Scheduler {
       }
     }
     this.#roster.tick();
-    this.#evictLaggards(now);
+    this.#stopping.tick(now);
+    this.#stragglers.forgetEnded();
     this.#draw();
-  }
-
-  /** A gang that does not come apart in time is taken apart: its laggards have to join again. */
-  #evictLaggards(now: number): void {
-    const because = `it did not stop in ${this.#stopTimeoutMs} ms`;
-    for (const experiment of this.#stopping.overdue(this.experiments(), now)) {
-      const { id, generation } = experiment;
-      for (const worker of holdersOf(experiment).keys()) {
-        const member = this.#roster.get(worker);
-        const isHeld = member?.status === "busy" && member.assignment.generation === generation;
-        if (isHeld) this.#roster.apply(worker, { type: "evicted", because });
-        else this.#ledger.apply(id, { type: "left", generation, worker, because });
-      }
-    }
   }
 
   #plan(): void {
@@ -352,43 +390,5 @@ export class Scheduler {
     this.#generations.draw((generations) =>
       this.dispatch({ type: "generations-drawn", generations }),
     );
-  }
-
-  #carryOut(experiment: Experiment, effect: ExperimentEffect): void {
-    const { id: experimentId } = experiment;
-    switch (effect.type) {
-      case "assign": {
-        const { generation, stage, gang } = effect;
-        const peers = gang.map((workerId) => ({
-          workerId,
-          address: this.#roster.get(workerId)?.facts.peerAddress ?? "",
-        }));
-        const recipeJson = this.recipeJson(experimentId);
-        for (const [rank, worker] of gang.entries()) {
-          const assignment = { experimentId, stage, generation, rank };
-          this.#roster.apply(worker, { type: "assign", assignment });
-          this.#roster.send(worker, { type: "assignment", ...assignment, peers, recipeJson });
-        }
-        return;
-      }
-      case "abort": {
-        const { generation, because } = effect;
-        for (const worker of effect.workers) {
-          this.#sendAbort(worker, { experimentId, generation, because });
-        }
-        return;
-      }
-      case "release":
-        this.#roster.apply(effect.worker, { type: "drained", generation: effect.generation });
-        return;
-      case "stage-ended":
-        this.#handedOver.delete(experimentId);
-        this.#store.stageEnded(experiment, effect.stage);
-        return;
-      case "requeue":
-        this.#handedOver.delete(experimentId);
-        this.#store.requeue(experiment);
-        return;
-    }
   }
 }

@@ -34,6 +34,8 @@ export interface CoordinatorOptions {
   readonly transport: Transport;
   readonly log: Log;
   readonly leaseMs?: number;
+  /** So long a gang may take to finish its step together before it has to give the step up. */
+  readonly boundaryTimeoutMs?: number;
 }
 
 export interface Coordinator {
@@ -69,9 +71,15 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     const store = await openStore({ redisUrl, log, prefix: options.redisPrefix });
     opened.push(() => store.close());
 
-    const scheduler = new Scheduler({ store, log, clock, leaseMs });
+    const scheduler = new Scheduler({
+      store,
+      log,
+      clock,
+      leaseMs,
+      ...(options.boundaryTimeoutMs ? { boundaryTimeoutMs: options.boundaryTimeoutMs } : {}),
+    });
     const stored = await store.load();
-    scheduler.restore(stored);
+    scheduler.restore(stored, 0);
     const { joinToken, transport } = options;
     const control = await openControlServer({
       host,

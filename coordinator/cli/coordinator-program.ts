@@ -2,12 +2,20 @@
 
 import type { CliProgram } from "../../proto/cli/run-program.ts";
 import { registerDemo } from "../demo/demo.ts";
-import { registerCancel, registerList, registerRetry, registerShow } from "./experiments.ts";
+import { registerEvents } from "./events.ts";
+import {
+  registerCancel,
+  registerList,
+  registerPause,
+  registerResume,
+  registerRetry,
+  registerShow,
+} from "./experiments.ts";
 import { registerRecipes } from "./recipes.ts";
 import { registerStart } from "./start.ts";
 import { registerSubmit } from "./submit.ts";
 import { registerWatch } from "./watch.ts";
-import { registerWorkers } from "./workers.ts";
+import { registerDrain, registerWorkers } from "./workers.ts";
 
 export const COORDINATOR_PROGRAM: CliProgram = {
   name: "coordinator",
@@ -19,9 +27,13 @@ export const COORDINATOR_PROGRAM: CliProgram = {
     registerList,
     registerShow,
     registerWatch,
+    registerEvents,
     registerCancel,
+    registerPause,
+    registerResume,
     registerRetry,
     registerWorkers,
+    registerDrain,
     registerRecipes,
   ],
 };

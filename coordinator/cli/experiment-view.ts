@@ -1,9 +1,15 @@
 /** Experiments and workers in the form that people's scripts read: `--json`. Pure. */
 
-import type { Experiment, Progress, WorkerInfo } from "../../proto/gen/coordinator.ts";
+import type {
+  Experiment,
+  Progress,
+  Straggler,
+  TimelineEvent,
+  WorkerInfo,
+} from "../../proto/gen/coordinator.ts";
 import type { StageName } from "../../proto/recipe.ts";
 import { fromWireStage, fromWireState } from "../control/wire-names.ts";
-import type { Status } from "../experiment/experiment.ts";
+import type { Status } from "../experiment/phase.ts";
 
 /** What rank 0 last reported. */
 export type ProgressView = Omit<Progress, "experimentId" | "generation" | "stage"> & {
@@ -20,13 +26,19 @@ export interface ExperimentView {
   readonly generation: number;
   readonly reason: string;
   readonly errorCode?: string;
+  /** All of them; `failures`, `preemptions` and `membershipChanges` are what they are made of. */
   readonly restarts: number;
+  readonly failures: number;
+  readonly preemptions: number;
+  readonly membershipChanges: number;
   readonly submittedUnixMs: number;
   readonly startedUnixMs?: number;
   readonly finishedUnixMs?: number;
   readonly progress?: ProgressView;
   /** In rank order, while a gang is assigned. */
   readonly workers: readonly string[];
+  /** Ranks that are slower than the others. */
+  readonly stragglers: readonly Straggler[];
   /** Contents of result.json of each finished stage. */
   readonly results: Readonly<Partial<Record<StageName, Readonly<Record<string, unknown>>>>>;
 }
@@ -55,11 +67,15 @@ export function toView(experiment: Experiment): ExperimentView {
     reason: experiment.reason,
     ...(errorCode === undefined ? {} : { errorCode }),
     restarts: experiment.restarts,
+    failures: experiment.failures,
+    preemptions: experiment.preemptions,
+    membershipChanges: experiment.membershipChanges,
     submittedUnixMs: experiment.submittedUnixMs,
     ...(startedUnixMs === undefined ? {} : { startedUnixMs }),
     ...(finishedUnixMs === undefined ? {} : { finishedUnixMs }),
     ...(progress === undefined ? {} : { progress: toProgressView(progress) }),
     workers: experiment.workerIds,
+    stragglers: experiment.stragglers,
     results: {
       ...parseResult("pretrain", experiment.pretrainResultJson),
       ...parseResult("linear", experiment.linearResultJson),
@@ -74,6 +90,38 @@ export function toHistory(experiment: Experiment): readonly TransitionView[] {
     to: fromWireState(to),
     stage: fromWireStage(stage),
   }));
+}
+
+/** One entry of an experiment's timeline. */
+export interface EventView {
+  /** Rises from event to event of an experiment. */
+  readonly sequence: number;
+  readonly unixMs: number;
+  /** "state", "worker-lost", "restart" and the like. */
+  readonly type: string;
+  readonly stage: StageName;
+  readonly generation: number;
+  readonly step?: number;
+  readonly rank?: number;
+  /** Id of a worker. */
+  readonly worker?: string;
+  readonly message: string;
+  /** Of a change of state. */
+  readonly from?: Status;
+  readonly to?: Status;
+}
+
+export function toEventView(event: TimelineEvent): EventView {
+  const { step, rank, workerId, stage, from, to, ...rest } = event;
+  return {
+    ...rest,
+    stage: fromWireStage(stage),
+    ...(step === undefined ? {} : { step }),
+    ...(rank === undefined ? {} : { rank }),
+    ...(workerId === undefined ? {} : { worker: workerId }),
+    ...(from === undefined ? {} : { from: fromWireState(from) }),
+    ...(to === undefined ? {} : { to: fromWireState(to) }),
+  };
 }
 
 export interface WorkerView {
@@ -91,15 +139,20 @@ export interface WorkerView {
   readonly rssBytes: number;
   readonly peerAddress: string;
   readonly softwareVersion: string;
+  /** It leaves the fleet as soon as it holds nothing. */
+  readonly draining: boolean;
+  /** Its own part of a step, without waiting for other ranks. */
+  readonly ownStepSeconds?: number;
 }
 
 export function toWorkerView(worker: WorkerInfo): WorkerView {
-  const { workerId, experimentId, rank, ...rest } = worker;
+  const { workerId, experimentId, rank, ownStepSeconds, ...rest } = worker;
   return {
     id: workerId,
     ...rest,
     ...(experimentId === undefined ? {} : { experiment: experimentId }),
     ...(rank === undefined ? {} : { rank }),
+    ...(ownStepSeconds === undefined ? {} : { ownStepSeconds }),
   };
 }
 

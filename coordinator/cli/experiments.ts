@@ -1,4 +1,4 @@
-/** `coordinator list`, `show`, `cancel` and `retry` */
+/** `coordinator list`, `show`, `cancel`, `pause`, `resume` and `retry` */
 
 import type { Command } from "commander";
 import { type CliContext, printJson } from "../../proto/cli/cli-context.ts";
@@ -7,7 +7,7 @@ import type { Experiment } from "../../proto/gen/coordinator.ts";
 import { type ClientOptions, runWithClient, withClientOptions } from "./client-options.ts";
 import { type ExperimentView, toHistory, toView } from "./experiment-view.ts";
 import type { OperatorClient } from "./operator-client.ts";
-import { boundWarning, formatProgress, formatState } from "./progress-line.ts";
+import { boundWarning, formatProgress, formatState, formatStraggler } from "./progress-line.ts";
 
 export function registerList(program: Command, context: CliContext): void {
   const command = program.command("list").description("all experiments, oldest first");
@@ -37,8 +37,25 @@ export function registerShow(program: Command, context: CliContext): void {
 export function registerCancel(program: Command, context: CliContext): void {
   registerChange(program, context, {
     name: "cancel",
-    description: "stop an experiment at its next step boundary, with a checkpoint",
+    description:
+      "stop an experiment at its next step boundary, with a checkpoint; a second time: at once",
     change: (client, id) => client.cancel(id),
+  });
+}
+
+export function registerPause(program: Command, context: CliContext): void {
+  registerChange(program, context, {
+    name: "pause",
+    description: "as cancel, but it keeps its place and can be resumed",
+    change: (client, id) => client.pause(id),
+  });
+}
+
+export function registerResume(program: Command, context: CliContext): void {
+  registerChange(program, context, {
+    name: "resume",
+    description: "let a paused experiment go on from where it was stopped",
+    change: (client, id) => client.resume(id),
   });
 }
 
@@ -108,12 +125,13 @@ function formatDetails(experiment: Experiment): string {
     ["stage", view.stage],
     ["generation", String(view.generation)],
     ["priority", String(view.priority)],
-    ["restarts", String(view.restarts)],
+    ["restarts", formatRestarts(view)],
     ["submitted", formatTime(view.submittedUnixMs)],
     ["started", view.startedUnixMs === undefined ? undefined : formatTime(view.startedUnixMs)],
     ["finished", view.finishedUnixMs === undefined ? undefined : formatTime(view.finishedUnixMs)],
     ["progress", progress && formatProgress(view, progress)],
     ["warning", progress && boundWarning(progress)],
+    ...view.stragglers.map((one): [string, string] => ["straggler", formatStraggler(one)]),
     ["workers", view.workers.length > 0 ? view.workers.join(" ") : undefined],
     ...Object.entries(view.results).map(([stage, result]): [string, string] => [
       `${stage} result`,
@@ -124,6 +142,13 @@ function formatDetails(experiment: Experiment): string {
   const width = Math.max(...known.map(([name]) => name?.length ?? 0));
   const lines = known.map(([name, value]) => `${name?.padEnd(width)}  ${value}\n`);
   return `${lines.join("")}${formatHistory(experiment)}`;
+}
+
+function formatRestarts({ restarts, ...counts }: ExperimentView): string {
+  if (restarts === 0) return "0";
+  const { failures, preemptions, membershipChanges } = counts;
+  const kinds = `${failures} failures, ${preemptions} preemptions, ${membershipChanges} changes`;
+  return `${restarts} (${kinds} of members)`;
 }
 
 function formatHistory(experiment: Experiment): string {

@@ -7,6 +7,7 @@ import {
   type ExperimentUpdate,
   OperatorServiceClient,
   type SubmitRequest,
+  type TimelineEvent,
   type WorkerInfo,
 } from "../../proto/gen/coordinator.ts";
 import { fromServiceError } from "../../proto/grpc-errors.ts";
@@ -64,6 +65,27 @@ export class OperatorClient {
 
   retry(experimentId: string): Promise<Experiment> {
     return this.#call((...tail) => this.#client.retryExperiment({ experimentId }, ...tail));
+  }
+
+  pause(experimentId: string): Promise<Experiment> {
+    return this.#call((...tail) => this.#client.pauseExperiment({ experimentId }, ...tail));
+  }
+
+  resume(experimentId: string): Promise<Experiment> {
+    return this.#call((...tail) => this.#client.resumeExperiment({ experimentId }, ...tail));
+  }
+
+  /** What has happened to an experiment, after the event number `afterSequence`. */
+  async events(experimentId: string, afterSequence: number): Promise<readonly TimelineEvent[]> {
+    const response = await this.#call((...tail: CallTail<{ events: TimelineEvent[] }>) =>
+      this.#client.listEvents({ experimentId, afterSequence }, ...tail),
+    );
+    return response.events;
+  }
+
+  /** Takes the worker with this id, beginning of an id, or name out of the fleet. */
+  drain(worker: string): Promise<WorkerInfo> {
+    return this.#call((...tail) => this.#client.drainWorker({ worker }, ...tail));
   }
 
   async workers(): Promise<readonly WorkerInfo[]> {

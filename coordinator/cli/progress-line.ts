@@ -2,6 +2,7 @@
 
 import { formatCount, formatDuration, formatFigure } from "../../proto/cli/format.ts";
 import { progressBar } from "../../proto/cli/progress-bar.ts";
+import type { Straggler } from "../../proto/gen/coordinator.ts";
 import type { ExperimentView, ProgressView } from "./experiment-view.ts";
 
 /** State, stage and reason, for a change of state. */
@@ -63,6 +64,12 @@ export function boundWarning(progress: ProgressView): string | undefined {
     "the embeddings have collapsed or nothing has been learned yet; look at the learning rate, " +
     "the temperature and the augmentation"
   );
+}
+
+/** A rank that is slower than the others, and where its time goes. */
+export function formatStraggler(straggler: Straggler): string {
+  const { rank, workerName, ratio, phase } = straggler;
+  return `rank ${rank} (${workerName}) takes ${ratio.toFixed(1)} x as long as the others: ${phase}`;
 }
 
 /** Time of a step's all-reduces, and how much of it the rest of the step has covered. */

@@ -8,6 +8,8 @@ import { checkListener, hostPort } from "../../proto/transport.ts";
 import type { Coordinator } from "../start-coordinator.ts";
 import { LOG_LEVELS, withTransportOptions } from "./client-options.ts";
 
+const SECONDS_MAX = 86_400;
+
 interface StartOptions extends TransportOptions {
   readonly grpcPort: number;
   readonly httpPort: number;
@@ -15,6 +17,7 @@ interface StartOptions extends TransportOptions {
   readonly stateDir: string;
   readonly redisPrefix: string;
   readonly joinToken?: string;
+  readonly stopTimeout: number;
   readonly logLevel: string;
   readonly json: boolean;
 }
@@ -32,6 +35,12 @@ export function registerStart(program: Command, context: CliContext): void {
     .option("--state-dir <dir>", "where an own redis-server keeps its data", ".state")
     .option("--redis-prefix <name>", "keeps several coordinators apart on one Redis", "simclr")
     .option("--join-token <secret>", "what workers must know to join ($SIMCLR_JOIN_TOKEN, safer)")
+    .option(
+      "--stop-timeout <seconds>",
+      "for a gang that is to stop to finish its step together; then it gives the step up",
+      seconds,
+      30,
+    )
     .addOption(
       new Option("--log-level <level>", "of the JSON log on standard error")
         .choices(LOG_LEVELS)
@@ -67,6 +76,7 @@ async function runCoordinator(options: StartOptions, context: CliContext): Promi
     joinToken,
     transport,
     log,
+    boundaryTimeoutMs: 1_000 * options.stopTimeout,
     ...(redisUrl ? { redisUrl } : {}),
   });
   context.onExit(() => coordinator.kill());
@@ -106,4 +116,10 @@ function port(text: string): number {
   const value = Number(text);
   if (/^\d+$/.test(text) && value <= 65_535) return value;
   throw new InvalidArgumentError("A port is a whole number from 0 to 65535.");
+}
+
+function seconds(text: string): number {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && value > 0 && value <= SECONDS_MAX) return value;
+  throw new InvalidArgumentError(`It is a whole number of seconds from 1 to ${SECONDS_MAX}.`);
 }

@@ -7,7 +7,13 @@ import { FleetError } from "../../proto/errors.ts";
 import { type ClientOptions, runWithClient, withClientOptions } from "./client-options.ts";
 import { type ExperimentView, toView } from "./experiment-view.ts";
 import type { OperatorClient } from "./operator-client.ts";
-import { boundWarning, formatBar, formatProgress, formatState } from "./progress-line.ts";
+import {
+  boundWarning,
+  formatBar,
+  formatProgress,
+  formatState,
+  formatStraggler,
+} from "./progress-line.ts";
 
 /** A log gets a line of progress at least this often, and for each epoch. */
 const LINE_INTERVAL_MS = 10_000;
@@ -58,7 +64,7 @@ export async function watchExperiment(
 }
 
 /** The states of an experiment, across restarts of the coordinator. */
-async function* follow(client: OperatorClient, id: string): AsyncGenerator<ExperimentView> {
+export async function* follow(client: OperatorClient, id: string): AsyncGenerator<ExperimentView> {
   let patienceEndMs = 0;
   for (;;) {
     try {
@@ -122,8 +128,15 @@ function bar({ stdout }: CliContext): Show {
   };
 }
 
-/** A line when the loss comes to its bound and when it leaves it; else nothing. */
+/** Lines for what begins or ends to be worth a warning; else nothing. */
 function warnings(): (view: ExperimentView) => string {
+  const bound = boundWarnings();
+  const slow = stragglerWarnings();
+  return (view) => `${bound(view)}${slow(view)}`;
+}
+
+/** A line when the loss comes to its bound and when it leaves it; else nothing. */
+function boundWarnings(): (view: ExperimentView) => string {
   let wasAtBound = false;
   return ({ id, progress }) => {
     const warning = progress && boundWarning(progress);
@@ -132,6 +145,25 @@ function warnings(): (view: ExperimentView) => string {
     wasAtBound = isAtBound;
     if (isAtBound) return `${id} warning: ${warning}\n`;
     return progress?.stage === "pretrain" ? `${id} the loss has left its bound\n` : "";
+  };
+}
+
+/** A line when a rank falls behind the others, and when it keeps up again; else nothing. */
+function stragglerWarnings(): (view: ExperimentView) => string {
+  let known: ReadonlyMap<string, string> = new Map();
+  return ({ id, state, stragglers }) => {
+    // While a gang is formed anew nobody is slow.
+    if (state !== "running") return "";
+    const now = new Map(
+      stragglers.map((one) => [one.workerId, `rank ${one.rank} (${one.workerName})`]),
+    );
+    const slow = stragglers.filter(({ workerId }) => !known.has(workerId));
+    const over = [...known].filter(([workerId]) => !now.has(workerId));
+    known = now;
+    return [
+      ...slow.map((one) => `${id} warning: ${formatStraggler(one)}\n`),
+      ...over.map(([, name]) => `${id} ${name} is no straggler any more\n`),
+    ].join("");
   };
 }
 

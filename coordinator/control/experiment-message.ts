@@ -3,7 +3,9 @@
 import type {
   ExperimentTransition,
   Progress,
+  TimelineEvent,
   Experiment as WireExperiment,
+  Straggler as WireStraggler,
   WorkerInfo,
 } from "../../proto/gen/coordinator.ts";
 import {
@@ -12,22 +14,37 @@ import {
   presentStage,
   reasonOf,
   type StageProgress,
-  type Transition,
 } from "../experiment/experiment.ts";
+import { historyOf, type StateChange, type TimelineEntry } from "../experiment/timeline.ts";
 import type { Member } from "../member/member.ts";
+import type { Scheduler } from "../scheduler.ts";
 import { toWireStage, toWireState } from "./wire-names.ts";
+
+/** The slow ranks of an experiment's gang. */
+export function toWireStragglers(
+  scheduler: Pick<Scheduler, "stragglers" | "nameOf">,
+  experiment: Experiment,
+): readonly WireStraggler[] {
+  const gang = gangOf(experiment);
+  return scheduler.stragglers(experiment).map((straggler) => {
+    const workerId = gang[straggler.rank] ?? "";
+    return { ...straggler, workerId, workerName: scheduler.nameOf(workerId) };
+  });
+}
 
 export interface ExperimentMessageOptions {
   readonly recipeJson: string;
   /** Lists leave it out. */
   readonly withHistory: boolean;
+  readonly stragglers: readonly WireStraggler[];
 }
 
 export function toWireExperiment(
   experiment: Experiment,
-  { recipeJson, withHistory }: ExperimentMessageOptions,
+  { recipeJson, withHistory, stragglers }: ExperimentMessageOptions,
 ): WireExperiment {
   const { phase, progress } = experiment;
+  const { failure, preemption, membership } = experiment.restarts;
   return {
     experimentId: experiment.id,
     name: experiment.name,
@@ -46,13 +63,13 @@ export function toWireExperiment(
     pretrainResultJson: experiment.results.pretrain,
     linearResultJson: experiment.results.linear,
     errorCode: phase.status === "failed" ? phase.code : undefined,
-    restarts: experiment.restarts,
-    failures: 0,
-    preemptions: 0,
-    membershipChanges: 0,
-    stragglers: [],
+    restarts: failure + preemption + membership,
+    failures: failure,
+    preemptions: preemption,
+    membershipChanges: membership,
+    stragglers: [...stragglers],
     ranks: presentStage(experiment).workers,
-    history: withHistory ? experiment.history.map(toWireTransition) : [],
+    history: withHistory ? historyOf(experiment.timeline).map(toWireTransition) : [],
   };
 }
 
@@ -73,8 +90,8 @@ export function toWireWorker(member: Member, nowMs: number): WorkerInfo {
     heartbeatAgeMs: Math.max(0, Math.round(nowMs - member.heardMs)),
     softwareVersion: facts.softwareVersion,
     rssBytes: member.rssBytes,
-    draining: false,
-    ownStepSeconds: undefined,
+    draining: member.draining !== undefined && member.status !== "lost",
+    ownStepSeconds: member.times?.ownStepSeconds,
   };
 }
 
@@ -99,14 +116,26 @@ function toWireProgress({ id, generation }: Experiment, progress: StageProgress)
   };
 }
 
-function toWireTransition(transition: Transition): ExperimentTransition {
-  const { unixMs, from, to, stage, generation, because } = transition;
+function toWireTransition(change: StateChange): ExperimentTransition {
+  const { unixMs, from, to, stage, generation, message } = change;
   return {
     unixMs,
     from: toWireState(from),
     to: toWireState(to),
     stage: toWireStage(stage),
     generation,
-    because,
+    because: message,
   };
+}
+
+export function toWireEvent(entry: TimelineEntry): TimelineEvent {
+  const { sequence, unixMs, type, generation, message } = entry;
+  const stage = toWireStage(entry.stage);
+  const nothing = { step: undefined, rank: undefined, workerId: undefined };
+  const event = { sequence, unixMs, type, stage, generation, message, ...nothing };
+  if (entry.type === "state") {
+    return { ...event, from: toWireState(entry.from), to: toWireState(entry.to) };
+  }
+  const { step, rank, worker: workerId } = entry;
+  return { ...event, step, rank, workerId, from: undefined, to: undefined };
 }

@@ -10,7 +10,9 @@ import type {
 } from "@grpc/grpc-js";
 import { FleetError } from "../../proto/errors.ts";
 import type {
+  DrainWorkerRequest,
   ExperimentUpdate,
+  ListEventsRequest,
   OperatorServiceServer,
   SubmitRequest,
   WatchExperimentRequest,
@@ -20,10 +22,17 @@ import { toServiceError } from "../../proto/grpc-errors.ts";
 import { VERSION_METADATA_KEY, VERSION_METADATA_VALUE } from "../../proto/limits.ts";
 import type { Log } from "../../proto/log.ts";
 import { parseRecipe, type Recipe } from "../../proto/recipe.ts";
-import { type Experiment, isFinished } from "../experiment/experiment.ts";
+import { type Experiment, isFinished, type OperatorVerb } from "../experiment/experiment.ts";
+import { startTimeline } from "../experiment/timeline.ts";
 import type { Clock, Scheduler } from "../scheduler.ts";
 import type { Store } from "../store/store.ts";
-import { toWireExperiment, toWireWorker } from "./experiment-message.ts";
+import {
+  toWireEvent,
+  toWireExperiment,
+  toWireStragglers,
+  toWireWorker,
+} from "./experiment-message.ts";
+import { findWorker } from "./find-worker.ts";
 
 /** Priorities lie within [-PRIORITY_MAX, PRIORITY_MAX]. */
 const PRIORITY_MAX = 1_000;
@@ -46,11 +55,9 @@ export function operatorService(options: OperatorServiceOptions): OperatorServic
     toWireExperiment(scheduler.experiment(id), {
       recipeJson: scheduler.recipeJson(id),
       withHistory: true,
+      stragglers: toWireStragglers(scheduler, scheduler.experiment(id)),
     });
-  const change = async (
-    type: "cancel" | "retry",
-    experimentId: string,
-  ): Promise<WireExperiment> => {
+  const change = async (type: OperatorVerb, experimentId: string): Promise<WireExperiment> => {
     scheduler.dispatch({ type, experimentId });
     await store.flush();
     return show(experimentId);
@@ -64,13 +71,28 @@ export function operatorService(options: OperatorServiceOptions): OperatorServic
       return { experimentId: experiment.id };
     }),
     listExperiments: answer(() => ({
-      experiments: scheduler
-        .experiments()
-        .map((experiment) => toWireExperiment(experiment, { recipeJson: "", withHistory: false })),
+      experiments: scheduler.experiments().map((experiment) => {
+        const stragglers = toWireStragglers(scheduler, experiment);
+        return toWireExperiment(experiment, { recipeJson: "", withHistory: false, stragglers });
+      }),
     })),
     getExperiment: answer(({ experimentId }) => show(experimentId)),
     cancelExperiment: answer(({ experimentId }) => change("cancel", experimentId)),
     retryExperiment: answer(({ experimentId }) => change("retry", experimentId)),
+    pauseExperiment: answer(({ experimentId }) => change("pause", experimentId)),
+    resumeExperiment: answer(({ experimentId }) => change("resume", experimentId)),
+    listEvents: answer(({ experimentId, afterSequence }: ListEventsRequest) => ({
+      events: scheduler
+        .experiment(experimentId)
+        .timeline.filter(({ sequence }) => sequence > afterSequence)
+        .map(toWireEvent),
+    })),
+    drainWorker: answer(async ({ worker }: DrainWorkerRequest) => {
+      const { id } = findWorker(scheduler.members(), worker).facts;
+      scheduler.dispatch({ type: "drain-worker", worker: id });
+      await store.flush();
+      return toWireWorker(findWorker(scheduler.members(), id), clock.monotonicMs());
+    }),
     listWorkers: answer(() => ({
       workers: scheduler.members().map((member) => toWireWorker(member, clock.monotonicMs())),
     })),
@@ -114,7 +136,8 @@ function watch(call: WatchCall, scheduler: Scheduler): void {
     const experiment = pending;
     pending = undefined;
     const recipeJson = scheduler.recipeJson(experimentId);
-    const message = toWireExperiment(experiment, { recipeJson, withHistory: false });
+    const stragglers = toWireStragglers(scheduler, experiment);
+    const message = toWireExperiment(experiment, { recipeJson, withHistory: false, stragglers });
     isFull = !call.write({ experiment: message });
     if (!isFinished(experiment)) return;
     unwatch();
@@ -168,12 +191,15 @@ function toExperiment(
     stageIndex: 0,
     generation: 0,
     lastGang: [],
-    restarts: 0,
+    restarts: { failure: 0, preemption: 0, membership: 0 },
+    maxRestarts: recipe.elastic.maxRestarts,
     fruitlessRestarts: 0,
     furthestStep: 0,
+    lostSteps: 0,
+    stragglerFactor: recipe.elastic.stragglerFactor,
     submittedUnixMs: now,
     results: {},
-    history: [],
+    timeline: startTimeline(stages[0]?.name ?? "pretrain", now),
     phase: { status: "waiting", reason: "waits for the queue to hand it over" },
   };
   return { experiment, recipeJson: JSON.stringify(recipe) };

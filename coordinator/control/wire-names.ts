@@ -3,7 +3,7 @@
 import { FleetError } from "../../proto/errors.ts";
 import { ExperimentState, Stage } from "../../proto/gen/coordinator.ts";
 import type { StageName } from "../../proto/recipe.ts";
-import type { Status } from "../experiment/experiment.ts";
+import type { Status } from "../experiment/phase.ts";
 
 const STAGES = {
   pretrain: Stage.STAGE_PRETRAIN,
@@ -18,6 +18,7 @@ const STATES = {
   succeeded: ExperimentState.EXPERIMENT_STATE_SUCCEEDED,
   failed: ExperimentState.EXPERIMENT_STATE_FAILED,
   cancelled: ExperimentState.EXPERIMENT_STATE_CANCELLED,
+  paused: ExperimentState.EXPERIMENT_STATE_PAUSED,
 } as const satisfies Record<Status, ExperimentState>;
 
 export function toWireStage(stage: StageName): Stage {

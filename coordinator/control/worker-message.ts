@@ -151,7 +151,9 @@ export function parseWorkerMessage({ message }: WorkerMessage): WorkerSays {
       const step = check(count, message.value.step, "stopped.step");
       const because = check(text, message.value.because, "stopped.because");
       const lostRanks = check(ranks, message.value.lostRanks, "stopped.lost_ranks");
-      return { type: "stopped", ...generation, step, because, lostRanks };
+      const kept = check(count.optional(), message.value.checkpointStep, "stopped.checkpoint_step");
+      const checkpoint = kept === undefined ? {} : { checkpointStep: kept };
+      return { type: "stopped", ...generation, step, because, lostRanks, ...checkpoint };
     }
     case "register":
       throw new FleetError("USAGE", "register: the worker has registered already");

@@ -6,33 +6,34 @@
  */
 
 import assert from "node:assert/strict";
-import { FleetError } from "../../proto/errors.ts";
 import {
   type Experiment,
   type ExperimentEffect,
   type ExperimentEvent,
   type ExperimentStep,
-  type Failure,
   presentStage,
 } from "./experiment.ts";
 import {
   type Active,
-  cancelled,
-  describe,
   type EventOf,
   type GangEvent,
-  isFatal,
+  GIVE_UP,
+  overdue,
+  redirect,
   stop,
-  toFailure,
+  stopFor,
   whileStopping,
 } from "./experiment-stopping.ts";
-import { enter, queued, reach, stay } from "./experiment-transition.ts";
+import { enter, note, queued, reach, stay, withFullBudget } from "./experiment-transition.ts";
+import { cancel, pause, resume, retry } from "./operator-verbs.ts";
+import type { Phase } from "./phase.ts";
+import { witnessProgress } from "./witness.ts";
 
 /**
  * Applies one event.
  *
- * @param now unix time in ms, for the history
- * @throws {FleetError} STATE_CONFLICT when the state does not allow a `cancel` or `retry`
+ * @param now unix time in ms, for the timeline
+ * @throws {FleetError} STATE_CONFLICT when the state does not allow what an operator asks
  */
 export function step(experiment: Experiment, event: ExperimentEvent, now: number): ExperimentStep {
   switch (event.type) {
@@ -44,10 +45,23 @@ export function step(experiment: Experiment, event: ExperimentEvent, now: number
       return cancel(experiment, now);
     case "retry":
       return retry(experiment, now);
+    case "pause":
+      return pause(experiment, now);
+    case "resume":
+      return resume(experiment, now);
+    case "reform":
+      return reform(experiment, event, now);
+    case "stop-overdue":
+      return overdue(experiment, event.afterMs, now);
+    case "noted": {
+      const { type: _, occurrence, ...happened } = event;
+      return stay(note(experiment, occurrence, { ...happened, now }));
+    }
     case "progress":
     case "result":
     case "failure":
     case "left":
+    case "lost":
       return fromMember(experiment, event, now);
   }
 }
@@ -63,9 +77,10 @@ function fromMember(experiment: Experiment, event: GangEvent, now: number): Expe
     case "result":
       return finished(experiment, phase, event, now);
     case "failure":
-      return failed(experiment, phase, event, now);
+      return stopFor(reach(experiment, event.step), phase, event, now);
     case "left":
-      return left(experiment, phase, event, now);
+    case "lost":
+      return gone(experiment, phase, event, now);
   }
 }
 
@@ -108,9 +123,21 @@ function progressed(
   // Only rank 0 speaks for the gang.
   if (phase.gang[0] !== event.worker) return stay(experiment);
   if (event.progress.stage !== presentStage(experiment).name) return stay(experiment);
-  const reported = reach({ ...experiment, progress: event.progress }, event.progress.step);
-  if (phase.status === "running") return stay(reported);
-  return stay(run(reported, phase, now));
+  const { progress } = event;
+  const seen = { ...witnessProgress(experiment, progress, now), progress };
+  if (phase.status === "running") return stay(reach(seen, progress.step));
+  return stay(reach(run(resumed(seen, progress.step, now), phase, now), progress.step));
+}
+
+/** A later generation's first report tells which steps have to be done again. */
+function resumed(experiment: Experiment, firstStep: number, now: number): Experiment {
+  const { furthestStep, lostSteps } = experiment;
+  if (furthestStep === 0) return experiment;
+  const lost = Math.max(0, furthestStep + 1 - firstStep);
+  const again = `${lost} ${lost === 1 ? "step has" : "steps have"} to be done again`;
+  const message = `goes on with step ${firstStep}, had come to ${furthestStep}: ${again}`;
+  const noted = note(experiment, "resumed", { message, step: firstStep, now });
+  return { ...noted, lostSteps: lostSteps + lost };
 }
 
 function run(experiment: Experiment, phase: Active, now: number): Experiment {
@@ -163,90 +190,63 @@ function stageDone(experiment: Experiment, worldSize: number, now: number): Expe
   const { progress: _, ...rest } = waiting;
   return {
     experiment: {
-      ...rest,
+      ...withFullBudget(rest),
       stageIndex: experiment.stageIndex + 1,
       furthestStep: 0,
-      fruitlessRestarts: 0,
     },
     effects,
   };
 }
 
-function failed(
+function gone(
   experiment: Experiment,
   phase: Active,
-  event: EventOf<"failure">,
-  now: number,
-): ExperimentStep {
-  const failure = toFailure(phase.gang, event);
-  const aim = isFatal(failure.code) ? "fail" : "restart";
-  const because = describe(failure);
-  const reached = reach(experiment, event.step);
-  return stop(reached, phase, { aim, because, failures: [failure], left: [], now });
-}
-
-function left(
-  experiment: Experiment,
-  phase: Active,
-  event: EventOf<"left">,
+  event: EventOf<"left" | "lost">,
   now: number,
 ): ExperimentStep {
   const rank = phase.gang.indexOf(event.worker);
   // A member that has delivered its result may go, even for ever.
   if (phase.status === "running" && phase.finished.includes(rank)) return stay(experiment);
+  const reached = event.type === "left" ? reach(experiment, event.step) : experiment;
+  return stopFor(reached, phase, event, now);
+}
 
-  const because = `rank ${rank} (${event.worker}) left: ${event.because}`;
-  const failure: Failure = {
-    code: "GENERATION_ABORTED",
-    message: event.because,
-    rank,
-    unixMs: now,
-  };
-  const reached = reach(experiment, event.step ?? 0);
-  return stop(reached, phase, {
+/** A worker that has to leave, or a change of size, is nobody's failure. */
+function reform(experiment: Experiment, event: EventOf<"reform">, now: number): ExperimentStep {
+  const { generation, cause, because, keepCheckpoint, drained } = event;
+  const { phase } = experiment;
+  if (generation !== experiment.generation || !("gang" in phase)) return stay(experiment);
+  const rank = drained === undefined ? -1 : phase.gang.indexOf(drained);
+  const about = drained === undefined ? {} : { rank, worker: drained };
+  const seen =
+    rank < 0 ? experiment : note(experiment, "worker-drains", { message: because, now, ...about });
+  if (phase.status === "stopping") {
+    const excused = excuse(phase, cause, because);
+    return redirect({ ...seen, phase: excused }, excused, {
+      ...excused,
+      mode: { ...phase.mode, keepCheckpoint: phase.mode.keepCheckpoint || keepCheckpoint },
+    });
+  }
+  return stop(seen, phase, {
     aim: "restart",
+    cause,
     because,
-    failures: [failure],
-    left: [event.worker],
+    mode: { ...GIVE_UP, atStepBoundary: true, keepCheckpoint },
+    failures: [],
+    left: [],
+    lostContacts: [],
     now,
   });
 }
 
-function cancel(experiment: Experiment, now: number): ExperimentStep {
-  const { phase } = experiment;
-  const because = "cancelled by an operator";
-  switch (phase.status) {
-    case "waiting":
-      return cancelled(experiment, because, now);
-    case "forming":
-    case "running":
-      return stop(experiment, phase, { aim: "cancel", because, failures: [], left: [], now });
-    case "stopping":
-      return stay({ ...experiment, phase: { ...phase, aim: "cancel", because } });
-    case "succeeded":
-    case "failed":
-    case "cancelled":
-      throw new FleetError(
-        "STATE_CONFLICT",
-        `${experiment.id} cannot be cancelled: its state is ${phase.status}`,
-      );
-  }
-}
+type Stopping = Extract<Phase, { status: "stopping" }>;
 
-function retry(experiment: Experiment, now: number): ExperimentStep {
-  const { phase } = experiment;
-  if (phase.status !== "failed" && phase.status !== "cancelled") {
-    throw new FleetError(
-      "STATE_CONFLICT",
-      `${experiment.id} cannot be retried: its state is ${phase.status}, not failed or cancelled`,
-    );
-  }
-  const { finishedUnixMs: _, ...rest } = experiment;
-  const waiting = enter(
-    { ...rest, fruitlessRestarts: 0 },
-    queued(presentStage(experiment).name),
-    "retried by an operator",
-    now,
-  );
-  return { experiment: waiting, effects: [{ type: "requeue" }] };
+/**
+ * Peers of a worker that leaves may be heard before it. What they saw is no failure then, unless
+ * somebody has met an error of its own, or is gone.
+ */
+function excuse(phase: Stopping, cause: Stopping["cause"], because: string): Stopping {
+  const isFailure = phase.failures.some(({ kind }) => kind !== "left");
+  if (phase.aim !== "restart" || phase.cause !== "failure" || isFailure) return phase;
+  return { ...phase, cause, because };
 }

@@ -3,59 +3,82 @@
  * Pure, as experiment-step.ts, which calls it.
  */
 
-import assert from "node:assert/strict";
-import { ERROR_SPECS, type ErrorCode } from "../../proto/errors.ts";
 import {
   type Experiment,
   type ExperimentEffect,
   type ExperimentEvent,
   type ExperimentStep,
-  type Failure,
-  type Phase,
+  holdersOf,
   presentStage,
-  RESTARTS_WITHOUT_PROGRESS_MAX,
 } from "./experiment.ts";
-import { enter, reach, stay } from "./experiment-transition.ts";
+import { enter, note, reach, stay } from "./experiment-transition.ts";
+import { describe, isFatal, lostContactsOf, rootCause, toFailure } from "./failures.ts";
+import type { Failure, LostContact, Phase, RestartCause, StopMode } from "./phase.ts";
+import { witness } from "./witness.ts";
 
 /** The phases in which members hold the present generation and were not told to leave it. */
 export type Active = Extract<Phase, { status: "forming" | "running" }>;
 export type EventOf<Type> = Extract<ExperimentEvent, { type: Type }>;
 /** What the members of a gang tell of it. */
-export type GangEvent = EventOf<"progress" | "result" | "failure" | "left">;
+export type GangEvent = EventOf<"progress" | "result" | "failure" | "left" | "lost">;
 type Stopping = Extract<Phase, { status: "stopping" }>;
 
 interface Stop {
   readonly aim: Stopping["aim"];
+  readonly cause: RestartCause;
+  readonly mode: StopMode;
   readonly because: string;
   readonly failures: readonly Failure[];
   /** Members that need not be told, because they are out already. */
   readonly left: readonly string[];
+  readonly lostContacts: readonly LostContact[];
   readonly now: number;
 }
 
+/** The step under way is lost anyway, and every member holds the state after the one before. */
+export const GIVE_UP: StopMode = { atStepBoundary: false, keepCheckpoint: false };
+/** For a stop after which nobody may hold the state in memory. */
+export const KEEP: StopMode = { atStepBoundary: true, keepCheckpoint: true };
+
 /** Tells the members to leave; ends at once when none is left to wait for. */
-export function stop(experiment: Experiment, phase: Active, cause: Stop): ExperimentStep {
+export function stop(experiment: Experiment, phase: Active, request: Stop): ExperimentStep {
+  const { now, left, ...cause } = request;
   const finishedRanks = phase.status === "running" ? phase.finished : [];
   const done = phase.gang.filter((_, rank) => finishedRanks.includes(rank));
-  const gone = [...new Set([...cause.left, ...done])];
-  const { generation } = experiment;
   const stopping: Stopping = {
     status: "stopping",
     gang: phase.gang,
-    left: gone,
-    aim: cause.aim,
-    because: cause.because,
-    failures: cause.failures,
+    left: [...new Set([...left, ...done])],
+    ...cause,
   };
-  const workers = phase.gang.filter((worker) => !gone.includes(worker));
-  const effects: ExperimentEffect[] =
-    workers.length > 0 ? [{ type: "abort", generation, workers, because: cause.because }] : [];
-
   // What rank 0 may have delivered is not the result of a stage that all have finished.
   const { [presentStage(experiment).name]: _, ...results } = experiment.results;
-  const stopped = enter({ ...experiment, results }, stopping, cause.because, cause.now);
-  const ended = endIfAllLeft(stopped, stopping, cause.now);
-  return { experiment: ended.experiment, effects: [...effects, ...ended.effects] };
+  const stopped = enter({ ...experiment, results }, stopping, cause.because, now);
+  const ended = endIfAllLeft(stopped, now);
+  return { experiment: ended.experiment, effects: [...abort(stopped), ...ended.effects] };
+}
+
+/** Ends a gang because of a failure; one that another gang would meet ends the experiment. */
+export function stopFor(
+  experiment: Experiment,
+  phase: Active,
+  event: EventOf<"failure" | "left" | "lost">,
+  now: number,
+): ExperimentStep {
+  const failure = toFailure(phase.gang, event, now);
+  const aim = isFatal(failure.code) ? "fail" : "restart";
+  const isLastTry = experiment.fruitlessRestarts >= experiment.maxRestarts;
+  const keepCheckpoint = aim === "fail" || isLastTry;
+  return stop(witness(experiment, event, now), phase, {
+    aim,
+    cause: "failure",
+    mode: { ...GIVE_UP, keepCheckpoint },
+    because: describe(failure),
+    failures: [failure],
+    left: event.type === "failure" ? [] : [event.worker],
+    lostContacts: event.type === "left" ? lostContactsOf(phase.gang, event) : [],
+    now,
+  });
 }
 
 /** A member's message that arrives while the gang is stopping. */
@@ -69,66 +92,150 @@ export function whileStopping(
     case "progress":
       return stay(reach(experiment, event.progress.step));
 
-    case "failure": {
-      const failure = toFailure(phase.gang, event);
-      const aim = phase.aim === "restart" && isFatal(failure.code) ? "fail" : phase.aim;
-      const failures = [...phase.failures, failure];
-      return stay({ ...experiment, phase: { ...phase, failures, aim } });
+    case "result": {
+      // It crossed with the abort: this member is out, its stage has to go on.
+      const { generation, worker } = event;
+      const ended = leave(experiment, phase, worker, now);
+      const release: ExperimentEffect = { type: "release", generation, worker };
+      return { experiment: ended.experiment, effects: [release, ...ended.effects] };
     }
 
-    case "result":
+    case "failure": {
+      const seen = witness(reach(experiment, event.step), event, now);
+      return giveUp(seen, blame(phase, toFailure(phase.gang, event, now)));
+    }
+
+    case "lost": {
+      if (phase.left.includes(event.worker)) return stay(experiment);
+      const seen = witness(experiment, event, now);
+      const without: Stopping = { ...phase, left: [...phase.left, event.worker] };
+      // Nobody comes to the end of a step without all the others.
+      const given = giveUp(seen, blame(without, toFailure(phase.gang, event, now)));
+      const ended = endIfAllLeft(given.experiment, now);
+      return { experiment: ended.experiment, effects: [...given.effects, ...ended.effects] };
+    }
+
     case "left": {
-      // A result that crossed with the abort: this member is out, its stage has to go on.
-      const left = [...new Set([...phase.left, event.worker])];
-      const next: Stopping = { ...phase, left };
-      const step = event.type === "left" ? (event.step ?? 0) : 0;
-      const released: ExperimentEffect[] =
-        event.type === "left"
-          ? []
-          : [{ type: "release", generation: event.generation, worker: event.worker }];
-      const ended = endIfAllLeft(reach({ ...experiment, phase: next }, step), next, now);
-      return { experiment: ended.experiment, effects: [...released, ...ended.effects] };
+      if (phase.left.includes(event.worker)) return stay(experiment);
+      const lostContacts = [...phase.lostContacts, ...lostContactsOf(phase.gang, event)];
+      const seen = witness(reach(experiment, event.step), event, now);
+      return leave(seen, { ...phase, lostContacts }, event.worker, now);
     }
   }
 }
 
-function endIfAllLeft(experiment: Experiment, phase: Stopping, now: number): ExperimentStep {
-  if (phase.left.length < phase.gang.length) return stay(experiment);
+/** Ends the stop of a gang that has not come to a step boundary in time by giving the step up. */
+export function overdue(experiment: Experiment, afterMs: number, now: number): ExperimentStep {
+  const { phase } = experiment;
+  if (phase.status !== "stopping" || !phase.mode.atStepBoundary) return stay(experiment);
+  const message = `the gang has not stopped at a step boundary in ${afterMs} ms: gives the step up`;
+  return giveUp(note(experiment, "stop-overdue", { message, now }), phase);
+}
+
+/** Gives a gang that is stopping another aim; its members are told if that changes how. */
+export function redirect(
+  experiment: Experiment,
+  phase: Stopping,
+  to: Pick<Stopping, "aim" | "because" | "mode">,
+): ExperimentStep {
+  const next: Experiment = { ...experiment, phase: { ...phase, ...to } };
+  const isTold =
+    phase.mode.atStepBoundary === to.mode.atStepBoundary &&
+    phase.mode.keepCheckpoint === to.mode.keepCheckpoint;
+  return { experiment: next, effects: isTold ? [] : abort(next) };
+}
+
+/** Adds a failure to those of a gang that is stopping, which may change what that leads to. */
+function blame(phase: Stopping, failure: Failure): Stopping {
+  const failures = [...phase.failures, failure];
+  if (phase.aim !== "restart") return { ...phase, failures };
+  const aim = isFatal(failure.code) ? "fail" : "restart";
+  const isOwnFault = failure.code !== "GENERATION_ABORTED";
+  const cause = isOwnFault ? "failure" : phase.cause;
+  const because = cause === "failure" ? describe(rootCause(failures)) : phase.because;
+  return { ...phase, failures, aim, cause, because };
+}
+
+/** No step boundary will be reached any more: tells those members who wait for one. */
+function giveUp(experiment: Experiment, phase: Stopping): ExperimentStep {
+  const mode = { ...phase.mode, atStepBoundary: false };
+  const keepCheckpoint = phase.aim === "fail" || mode.keepCheckpoint;
+  const { aim, because } = phase;
+  return redirect(experiment, phase, { aim, because, mode: { ...mode, keepCheckpoint } });
+}
+
+function leave(
+  experiment: Experiment,
+  phase: Stopping,
+  worker: string,
+  now: number,
+): ExperimentStep {
+  const left = [...new Set([...phase.left, worker])];
+  return endIfAllLeft({ ...experiment, phase: { ...phase, left } }, now);
+}
+
+/**
+ * The members whom at least half of the others have lost contact with, and who have not left the
+ * generation. One whose own connection is broken, too, will not come back to it.
+ */
+export function forsakenOf(experiment: Experiment): readonly string[] {
+  const { phase } = experiment;
+  if (phase.status !== "stopping" || phase.lostContacts.length === 0) return [];
+  const others = phase.gang.length - 1;
+  return [...holdersOf(experiment)].flatMap(([worker, rank]) => {
+    const accusers = phase.lostContacts.filter(({ of }) => of === rank).length;
+    return accusers > 0 && 2 * accusers >= others ? [worker] : [];
+  });
+}
+
+/** Tells whoever still holds the generation of a stopping gang. */
+function abort(experiment: Experiment): readonly ExperimentEffect[] {
+  const { phase, generation } = experiment;
+  const workers = [...holdersOf(experiment).keys()];
+  if (phase.status !== "stopping" || workers.length === 0) return [];
+  const { because, mode } = phase;
+  return [{ type: "abort", generation, workers, because, ...mode }];
+}
+
+function endIfAllLeft(experiment: Experiment, now: number): ExperimentStep {
+  const { phase } = experiment;
+  if (phase.status !== "stopping" || phase.left.length < phase.gang.length) return stay(experiment);
+  const { because } = phase;
   switch (phase.aim) {
     case "cancel":
-      return cancelled(experiment, phase.because, now);
+      return cancelled(experiment, because, now);
+    case "pause":
+      return stay(enter(experiment, { status: "paused", because }, because, now));
     case "fail":
-      return fail(experiment, phase, "", now);
+      return fail(experiment, rootCause(phase.failures), "", now);
     case "restart":
       return restart(experiment, phase, now);
   }
 }
 
 function restart(experiment: Experiment, phase: Stopping, now: number): ExperimentStep {
-  if (experiment.fruitlessRestarts >= RESTARTS_WITHOUT_PROGRESS_MAX) {
-    const tries = `${experiment.fruitlessRestarts} restarts made no progress; `;
-    return fail(experiment, phase, tries, now);
+  const { cause, because } = phase;
+  const isFailure = cause === "failure";
+  const root = isFailure ? rootCause(phase.failures) : undefined;
+  const firstCause = experiment.firstCause ?? root;
+  const { fruitlessRestarts, furthestStep, restarts, maxRestarts } = experiment;
+  if (root && firstCause && fruitlessRestarts >= maxRestarts) {
+    const tries = `${fruitlessRestarts} restarts made no progress; `;
+    return fail(experiment, firstCause, fruitlessRestarts > 0 ? tries : "", now);
   }
-  const waiting = enter(
-    {
-      ...experiment,
-      restarts: experiment.restarts + 1,
-      fruitlessRestarts: experiment.fruitlessRestarts + 1,
-    },
-    { status: "waiting", reason: `restarts, because ${phase.because}` },
-    "all members have left the generation",
-    now,
-  );
-  return stay(waiting);
+  const counted: Experiment = {
+    ...experiment,
+    restarts: { ...restarts, [cause]: restarts[cause] + 1 },
+    ...(isFailure ? { fruitlessRestarts: fruitlessRestarts + 1 } : {}),
+    ...(firstCause ? { firstCause } : {}),
+  };
+  const message = `${cause}: ${because}`;
+  const noted = note(counted, "restart", { message, step: furthestStep, now });
+  const waiting: Phase = { status: "waiting", reason: `restarts, because ${because}` };
+  return stay(enter(noted, waiting, "all members have left the generation", now));
 }
 
-function fail(
-  experiment: Experiment,
-  phase: Stopping,
-  prefix: string,
-  now: number,
-): ExperimentStep {
-  const root = rootCause(phase.failures);
+function fail(experiment: Experiment, root: Failure, prefix: string, now: number): ExperimentStep {
   const message = `${prefix}${describe(root)}`;
   const failed = enter(experiment, { status: "failed", code: root.code, message }, message, now);
   return {
@@ -139,35 +246,9 @@ function fail(
 
 /** The end of an experiment that nobody holds any more. */
 export function cancelled(experiment: Experiment, because: string, now: number): ExperimentStep {
-  const ended = enter(experiment, { status: "cancelled" }, because, now);
+  const ended = enter(experiment, { status: "cancelled", because }, because, now);
   return {
     experiment: { ...ended, finishedUnixMs: now },
     effects: [{ type: "stage-ended", stage: presentStage(experiment).name }],
   };
-}
-
-/**
- * The failure that the others follow from: the earliest, and a fatal one before those that only saw
- * the gang break, since the members' clocks differ.
- */
-function rootCause(failures: readonly Failure[]): Failure {
-  const byTime = failures.toSorted((a, b) => a.unixMs - b.unixMs);
-  const root = byTime.find((failure) => isFatal(failure.code)) ?? byTime[0];
-  assert.ok(root, "an experiment fails for a reason");
-  return root;
-}
-
-/** Whether another generation would meet the same failure. */
-export function isFatal(code: ErrorCode): boolean {
-  const { remedy } = ERROR_SPECS[code];
-  return remedy === "user" || remedy === "none";
-}
-
-export function describe(failure: Failure): string {
-  return `rank ${failure.rank}: ${failure.code}: ${failure.message}`;
-}
-
-export function toFailure(gang: readonly string[], event: EventOf<"failure">): Failure {
-  const { code, message, unixMs } = event;
-  return { code, message, unixMs, rank: gang.indexOf(event.worker) };
 }

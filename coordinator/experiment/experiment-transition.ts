@@ -1,30 +1,40 @@
 /** The steps that every rule of an experiment's life is made of. Pure. */
 
-import {
-  type Experiment,
-  type ExperimentStep,
-  HISTORY_LENGTH_MAX,
-  type Phase,
-  presentStage,
-} from "./experiment.ts";
+import { type Experiment, type ExperimentStep, presentStage } from "./experiment.ts";
+import type { Phase } from "./phase.ts";
+import { type About, addEntry, type Occurrence } from "./timeline.ts";
 
-/** Every change of state passes here, so that none is missing in the history. */
+/** Every change of state passes here, so that none is missing in the timeline. */
 export function enter(
   experiment: Experiment,
   phase: Phase,
   because: string,
   now: number,
 ): Experiment {
-  const transition = {
-    unixMs: now,
+  const timeline = addEntry(experiment.timeline, {
+    ...where(experiment, now),
+    type: "state",
     from: experiment.phase.status,
     to: phase.status,
-    stage: presentStage(experiment).name,
-    generation: experiment.generation,
-    because,
-  };
-  const history = [...experiment.history, transition].slice(-HISTORY_LENGTH_MAX);
-  return { ...experiment, phase, history };
+    message: because,
+  });
+  return { ...experiment, phase, timeline };
+}
+
+/** Writes down what has happened beside changes of state. */
+export function note(
+  experiment: Experiment,
+  type: Occurrence,
+  happened: { readonly message: string; readonly now: number } & About,
+): Experiment {
+  const { now, ...entry } = happened;
+  const timeline = addEntry(experiment.timeline, { ...where(experiment, now), ...entry, type });
+  return { ...experiment, timeline };
+}
+
+function where(experiment: Experiment, now: number) {
+  const { generation } = experiment;
+  return { unixMs: now, stage: presentStage(experiment).name, generation };
 }
 
 /** Nothing to do. */
@@ -35,7 +45,13 @@ export function stay(experiment: Experiment): ExperimentStep {
 /** A step beyond all earlier ones is progress: the restart budget starts anew. */
 export function reach(experiment: Experiment, step: number): Experiment {
   if (step <= experiment.furthestStep) return experiment;
-  return { ...experiment, furthestStep: step, fruitlessRestarts: 0 };
+  return { ...withFullBudget(experiment), furthestStep: step };
+}
+
+/** The experiment as one that has not failed since its last new step. */
+export function withFullBudget(experiment: Experiment): Experiment {
+  const { firstCause: _, ...rest } = experiment;
+  return { ...rest, fruitlessRestarts: 0 };
 }
 
 /** The phase of an experiment whose `stage` is in the queue and not yet handed over by it. */

@@ -3,23 +3,28 @@
  * experiment-step.ts has the rules.
  *
  *                        +--------------- retry ----------------+
- *                        v                                      |
- *   submit ---------> waiting ---- cancel ----> cancelled ------+
- *                     ^  |  ^                       ^           |
- *          next stage |  |  |                       |           |
- *                     |  |  +-- restart ---+        | cancel    |
- *             +-------+  | assigned        |        |           |
- *             |          v                 |        |           |
- *             |       forming ------> stopping -----+           |
- *             |          |            ^    |                    |
- *             |          | progress   |    | fail               |
- *             |          v            |    v                    |
- *             +------ running --------+  failed ----------------+
- *                        |   failure, member left or lost,
- *                        |   or cancel
+ *             resume     v                                      |
+ *   paused --------> waiting ---- cancel ----> cancelled -------+
+ *      ^  <- pause --+ ^ |  ^                     ^             |
+ *      |               | |  |                     |             |
+ *      |    next stage | |  +-- restart ---+      | cancel      |
+ *      |               | | assigned        |      |             |
+ *      |     +---------+ v                 |      |             |
+ *      |     |        forming ------> stopping ---+             |
+ *      |     |           |             ^  |  |                  |
+ *      |     |           | progress    |  |  | fail             |
+ *      |     |           v             |  |  v                  |
+ *      |     +------- running ---------+  | failed -------------+
+ *      |                 |   failure, member left or lost,
+ *      |                 |   worker drained, cancel or pause
+ *      |                 |                |
+ *      |                 |                | pause
+ *      +-----------------|----------------+
  *                        | last stage done
  *                        v
  *                    succeeded
+ *
+ * A paused experiment can be cancelled, too.
  *
  * `generation` counts the gangs of the whole fleet: it is drawn anew for each forming, and whatever
  * carries another one than the experiment's is late and changes nothing.
@@ -27,11 +32,8 @@
 
 import type { ErrorCode } from "../../proto/errors.ts";
 import type { StageName } from "../../proto/recipe.ts";
-
-/** Restarts in a row that may come no further than the one before, until the experiment fails. */
-export const RESTARTS_WITHOUT_PROGRESS_MAX = 3;
-/** Older entries of an experiment's history are dropped. */
-export const HISTORY_LENGTH_MAX = 200;
+import type { Failure, Phase, RestartCause, StopMode } from "./phase.ts";
+import type { About, Occurrence, TimelineEntry } from "./timeline.ts";
 
 /** One stage as scheduling needs it; everything else about it is in the recipe. */
 export interface StagePlan {
@@ -73,50 +75,6 @@ export interface StageProgress {
   readonly checkpointFailures?: number;
 }
 
-/** Why a gang broke up, as one of its members tells it, or as the coordinator saw it. */
-export interface Failure {
-  readonly code: ErrorCode;
-  readonly message: string;
-  readonly rank: number;
-  readonly unixMs: number;
-}
-
-export type Phase =
-  /** In the queue. No worker has anything of it; `reason` says what it waits for. */
-  | { readonly status: "waiting"; readonly reason: string }
-  /** The gang was told its ranks, and its members are connecting to one another. */
-  | { readonly status: "forming"; readonly gang: readonly string[] }
-  /** At least one step was reported. `finished` ranks have delivered their result. */
-  | {
-      readonly status: "running";
-      readonly gang: readonly string[];
-      readonly finished: readonly number[];
-    }
-  /** The members were told to stop; those not in `left` still have the generation in hand. */
-  | {
-      readonly status: "stopping";
-      readonly gang: readonly string[];
-      readonly left: readonly string[];
-      readonly aim: "restart" | "fail" | "cancel";
-      readonly because: string;
-      readonly failures: readonly Failure[];
-    }
-  | { readonly status: "succeeded" }
-  | { readonly status: "failed"; readonly code: ErrorCode; readonly message: string }
-  | { readonly status: "cancelled" };
-
-export type Status = Phase["status"];
-
-/** One change of state, for people who ask what happened. */
-export interface Transition {
-  readonly unixMs: number;
-  readonly from: Status;
-  readonly to: Status;
-  readonly stage: StageName;
-  readonly generation: number;
-  readonly because: string;
-}
-
 export interface Experiment {
   readonly id: string;
   readonly name: string;
@@ -130,18 +88,28 @@ export interface Experiment {
   readonly generation: number;
   /** The newest gang in rank order: its members have warm caches, so the next one prefers them. */
   readonly lastGang: readonly string[];
-  readonly restarts: number;
-  /** Restarts in a row that came no further than `furthestStep`. */
+  /** How often its gang was formed anew, by what for. */
+  readonly restarts: Readonly<Record<RestartCause, number>>;
+  /** Failures in a row, without a step beyond `furthestStep`, that it is allowed. */
+  readonly maxRestarts: number;
+  /** Restarts after failures in a row that came no further than `furthestStep`. */
   readonly fruitlessRestarts: number;
+  /** What the first of those had for a root cause. */
+  readonly firstCause?: Failure;
   /** Highest step of the present stage that any generation reached. */
   readonly furthestStep: number;
+  /** Steps that were taken and had to be taken again, over all restarts. */
+  readonly lostSteps: number;
+  /** How many times slower than the others a rank has to be to be called a straggler. */
+  readonly stragglerFactor: number;
   readonly submittedUnixMs: number;
   readonly startedUnixMs?: number;
   readonly finishedUnixMs?: number;
   readonly progress?: StageProgress;
   /** result.json of each finished stage. */
   readonly results: Readonly<Partial<Record<StageName, string>>>;
-  readonly history: readonly Transition[];
+  /** What has happened to it, oldest first. */
+  readonly timeline: readonly TimelineEntry[];
   readonly phase: Phase;
 }
 
@@ -171,16 +139,51 @@ export type ExperimentEvent =
       readonly unixMs: number;
       readonly step: number;
     }
-  /** The member has nothing of the generation any more: it said so, or it is gone. */
+  /** The member has left the generation, and says so. */
   | {
       readonly type: "left";
       readonly generation: number;
       readonly worker: string;
+      /** The worker's, for people. */
+      readonly name: string;
       readonly because: string;
-      readonly step?: number;
+      readonly step: number;
+      /** Of the checkpoint that it wrote on the way out. */
+      readonly checkpointStep?: number;
+      /** Those that it lost contact with. */
+      readonly lostRanks: readonly number[];
     }
-  | { readonly type: "cancel" }
-  | { readonly type: "retry" };
+  /** The member is gone, and with it what it had of the generation. */
+  | {
+      readonly type: "lost";
+      readonly generation: number;
+      readonly worker: string;
+      readonly name: string;
+      readonly because: string;
+    }
+  /** The gang is to be formed anew, though nothing is wrong with it. */
+  | {
+      readonly type: "reform";
+      readonly generation: number;
+      readonly cause: Exclude<RestartCause, "failure">;
+      readonly because: string;
+      /** Else members keep the state in memory for the next gang. */
+      readonly keepCheckpoint: boolean;
+      /** The member that has to leave. */
+      readonly drained?: string;
+    }
+  /** The gang has not come to a step boundary in time. */
+  | { readonly type: "stop-overdue"; readonly afterMs: number }
+  /** Something happened that changes nothing but the timeline. */
+  | ({
+      readonly type: "noted";
+      readonly occurrence: Occurrence;
+      readonly message: string;
+    } & About)
+  | { readonly type: OperatorVerb };
+
+/** What operators can ask of an experiment. */
+export type OperatorVerb = "cancel" | "retry" | "pause" | "resume";
 
 export type ExperimentEffect =
   /** Tell each member of the gang its rank. */
@@ -190,13 +193,13 @@ export type ExperimentEffect =
       readonly stage: StageName;
       readonly gang: readonly string[];
     }
-  /** Tell these members to leave the generation at the next step boundary. */
-  | {
+  /** Tell these members to leave the generation. */
+  | ({
       readonly type: "abort";
       readonly generation: number;
       readonly workers: readonly string[];
       readonly because: string;
-    }
+    } & StopMode)
   /** This member has delivered its result, and is free with that. */
   | { readonly type: "release"; readonly generation: number; readonly worker: string }
   /** The queue's job of the present stage, or all of them, has come to its end. */
@@ -222,8 +225,8 @@ export function isFinished(experiment: Experiment): boolean {
 }
 
 /** The members of the present gang in rank order; empty when there is none. */
-export function gangOf(experiment: Experiment): readonly string[] {
-  return "gang" in experiment.phase ? experiment.phase.gang : [];
+export function gangOf(experiment: Experiment | undefined): readonly string[] {
+  return experiment && "gang" in experiment.phase ? experiment.phase.gang : [];
 }
 
 /** Those members of the gang that still hold the generation, with their ranks. */
@@ -253,8 +256,9 @@ export function reasonOf(experiment: Experiment): string {
       return phase.finished.length === 0
         ? ""
         : `${phase.finished.length} of ${phase.gang.length} ranks have finished the stage`;
+    case "paused":
     case "cancelled":
-      return experiment.history.at(-1)?.because ?? "";
+      return phase.because;
     case "succeeded":
       return "";
   }

@@ -6,8 +6,10 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
 import { PROTOCOL_VERSION, SOFTWARE_VERSION } from "../../proto/version.ts";
 import { type Experiment, isFinished, type StageProgress } from "../experiment/experiment.ts";
+import type { Status } from "../experiment/phase.ts";
 import type { Clock, Scheduler } from "../scheduler.ts";
 import type { Store } from "../store/store.ts";
+import { addGangMetrics } from "./gang-metrics.ts";
 
 const STATES = [
   "waiting",
@@ -17,11 +19,12 @@ const STATES = [
   "succeeded",
   "failed",
   "cancelled",
-] as const;
+  "paused",
+] as const satisfies readonly Status[];
 const WORKER_STATES = ["idle", "busy", "lost"] as const;
 
 export interface MetricsSource {
-  readonly scheduler: Pick<Scheduler, "experiments" | "members">;
+  readonly scheduler: Pick<Scheduler, "experiments" | "members" | "stragglers">;
   readonly store: Pick<Store, "queueDepth">;
   readonly clock: Clock;
 }
@@ -33,6 +36,7 @@ export function createMetrics(source: MetricsSource): Registry {
   addBuildInfo(registry);
   addExperiments(registry, source);
   addProgress(registry, source);
+  addGangMetrics(registry, source);
   addWorkers(registry, source);
   addQueue(registry, source);
   return registry;
@@ -63,12 +67,26 @@ function addExperiments(registry: Registry, { scheduler }: MetricsSource): void 
   new Counter({
     name: "simclr_experiment_restarts_total",
     help: "How often an unfinished experiment's gang was formed anew after it broke up.",
-    labelNames: ["experiment"],
+    labelNames: ["experiment", "reason"],
     registers: [registry],
     collect() {
       this.reset();
       for (const { id, restarts } of scheduler.experiments().filter((one) => !isFinished(one))) {
-        this.inc({ experiment: id }, restarts);
+        for (const [reason, count] of Object.entries(restarts)) {
+          this.inc({ experiment: id, reason }, count);
+        }
+      }
+    },
+  });
+  new Counter({
+    name: "simclr_experiment_lost_steps_total",
+    help: "Steps of an unfinished experiment that had to be taken again after restarts.",
+    labelNames: ["experiment"],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const { id, lostSteps } of scheduler.experiments().filter((one) => !isFinished(one))) {
+        this.inc({ experiment: id }, lostSteps);
       }
     },
   });
@@ -87,6 +105,10 @@ const PROGRESS_GAUGES: Readonly<Record<string, [help: string, keyof StageProgres
   simclr_stage_top5_percent: ["Latest top-5 accuracy on the validation set.", "top5"],
   simclr_stage_skipped_images: ["Images that rank 0 could not read.", "skippedImages"],
   simclr_stage_checkpoint_step: ["Newest step in a durable checkpoint.", "checkpointStep"],
+  simclr_stage_checkpoint_failures: [
+    "Checkpoints of this generation that could not be written.",
+    "checkpointFailures",
+  ],
   simclr_stage_allreduce_seconds: ["Time of a step's all-reduces.", "allReduceSeconds"],
   simclr_stage_allreduce_hidden_ratio: ["Share of it not waited for.", "allReduceHidden"],
   simclr_stage_loss_bound: ["ln(2N - 1): the loss when all pairs look alike.", "lossBound"],
@@ -95,8 +117,11 @@ const PROGRESS_GAUGES: Readonly<Record<string, [help: string, keyof StageProgres
   simclr_stage_probe_top5_percent: ["Latest top-5 of the online probe.", "probeTop5"],
 };
 
+function isAtWork({ phase }: Experiment): boolean {
+  return "gang" in phase;
+}
+
 function addProgress(registry: Registry, { scheduler }: MetricsSource): void {
-  const isAtWork = ({ phase }: Experiment): boolean => "gang" in phase;
   for (const [name, [help, figure]] of Object.entries(PROGRESS_GAUGES)) {
     new Gauge({
       name,

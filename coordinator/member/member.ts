@@ -13,6 +13,8 @@
  * goes on training: it has until the lease ends to come back. An idle one has nothing to come back
  * to. Lost is final; a worker that was lost and is heard of again joins anew.
  *
+ * A member that drains is assigned nothing any more, and leaves the fleet once it is idle.
+ *
  * Pure: no clock, no I/O. `now` is a reading of a monotonic clock in ms.
  */
 
@@ -43,12 +45,28 @@ export interface Assignment {
   readonly rank?: number;
 }
 
+/** Why a worker is assigned nothing any more. */
+export interface Draining {
+  /** A worker that was told to leave by its machine leaves by itself; others are sent away. */
+  readonly by: "operator" | "worker";
+  readonly because: string;
+}
+
+/** Where a rank's time goes, as `RankTimes` in coordinator.proto. */
+export interface RankTimes {
+  readonly ownStepSeconds: number;
+  readonly dataSeconds: number;
+}
+
 interface Known {
   readonly facts: WorkerFacts;
   readonly heardMs: number;
   /** Last step that it reported, 0 while idle. */
   readonly step: number;
   readonly rssBytes: number;
+  /** Absent until it has finished a step of what it holds. */
+  readonly times?: RankTimes;
+  readonly draining?: Draining;
 }
 
 export type Member =
@@ -68,10 +86,17 @@ export type Member =
 export type MemberEvent =
   /** It joined or came back; `facts` may have changed, its address for one. */
   | { readonly type: "joined"; readonly facts: WorkerFacts }
-  | { readonly type: "heartbeat"; readonly step: number; readonly rssBytes: number }
+  | {
+      readonly type: "heartbeat";
+      readonly step: number;
+      readonly rssBytes: number;
+      readonly times?: RankTimes;
+    }
   | { readonly type: "assign"; readonly assignment: Assignment }
   | { readonly type: "drained"; readonly generation: number }
   | { readonly type: "disconnected" }
+  /** It is to leave the fleet as soon as it holds nothing. */
+  | { readonly type: "draining"; readonly draining: Draining }
   /** The coordinator was not listening for a while, which is not the worker's fault. */
   | { readonly type: "reprieved" }
   /** It did not do in time what it was told. */
@@ -80,7 +105,9 @@ export type MemberEvent =
 
 type MemberEffect =
   /** The worker is gone, and with it whatever it had of this generation. */
-  { readonly type: "left"; readonly assignment: Assignment; readonly because: string };
+  | { readonly type: "lost"; readonly assignment: Assignment; readonly because: string }
+  /** The worker holds nothing and is to leave. */
+  | { readonly type: "dismiss"; readonly because: string };
 
 export interface MemberStep {
   readonly member: Member;
@@ -88,7 +115,7 @@ export interface MemberStep {
 }
 
 /** A worker that has just joined and holds nothing. */
-export function idleMember(facts: WorkerFacts, leaseMs: number, now: number): Member {
+export function idleMember(facts: WorkerFacts, leaseMs: number, now: number): Idle {
   const leaseEndMs = now + leaseMs;
   return { status: "idle", facts, heardMs: now, step: 0, rssBytes: 0, leaseEndMs };
 }
@@ -101,7 +128,6 @@ export function busyMember(
   now: number,
 ): Member {
   const idle = idleMember(facts, leaseMs, now);
-  assert.ok(idle.status === "idle");
   return { ...idle, status: "busy", assignment, assignedMs: now, isConnected: false };
 }
 
@@ -113,17 +139,20 @@ export function step(member: Member, event: MemberEvent, leaseMs: number, now: n
     case "joined": {
       const leaseEndMs = now + leaseMs;
       const known = { facts: event.facts, heardMs: now, leaseEndMs };
-      if (member.status === "idle") return stay({ ...member, ...known });
+      if (member.status === "idle") return free({ ...member, ...known });
       return stay({ ...member, ...known, isConnected: true });
     }
 
     case "heartbeat": {
-      const { step, rssBytes } = event;
-      return stay({ ...member, heardMs: now, leaseEndMs: now + leaseMs, step, rssBytes });
+      const { times: _, ...rest } = member;
+      const { step, rssBytes, times } = event;
+      const said = { heardMs: now, leaseEndMs: now + leaseMs, step, rssBytes };
+      return stay({ ...rest, ...said, ...(times ? { times } : {}) });
     }
 
     case "assign":
       assert.equal(member.status, "idle", `${member.facts.id} assigned while ${member.status}`);
+      assert.equal(member.draining, undefined, `${member.facts.id} assigned while it drains`);
       return stay({
         ...member,
         status: "busy",
@@ -139,6 +168,14 @@ export function step(member: Member, event: MemberEvent, leaseMs: number, now: n
       if (member.status === "idle") return lose(member, "its connection closed", now);
       return stay({ ...member, isConnected: false });
 
+    case "draining": {
+      // The worker's own word counts: it leaves by itself, with its own exit status.
+      const isKnown = member.draining !== undefined && event.draining.by === "operator";
+      if (isKnown) return stay(member);
+      const next = { ...member, draining: event.draining };
+      return next.status === "idle" ? free(next) : stay(next);
+    }
+
     case "reprieved":
       return stay({ ...member, leaseEndMs: Math.max(member.leaseEndMs, now + leaseMs) });
 
@@ -152,21 +189,35 @@ export function step(member: Member, event: MemberEvent, leaseMs: number, now: n
 }
 
 type Living = Exclude<Member, { status: "lost" }>;
+type Idle = Extract<Member, { status: "idle" }>;
 
 function drained(member: Living, generation: number, now: number): MemberStep {
   // A worker may report the end of a generation that was already replaced.
   if (member.status !== "busy" || member.assignment.generation !== generation) return stay(member);
-  const { facts, heardMs, rssBytes, leaseEndMs } = member;
-  const idle: Member = { status: "idle", facts, heardMs, step: 0, rssBytes, leaseEndMs };
+  const { facts, heardMs, rssBytes, leaseEndMs, draining } = member;
+  const idle: Idle = {
+    ...{ status: "idle", facts, heardMs, step: 0, rssBytes, leaseEndMs },
+    ...(draining ? { draining } : {}),
+  };
   // Only a connected worker can be assigned anything.
-  return member.isConnected ? stay(idle) : lose(idle, "its connection closed", now);
+  return member.isConnected ? free(idle) : lose(idle, "its connection closed", now);
+}
+
+/** A worker that holds nothing: one that is to leave can do so now. */
+function free(member: Idle): MemberStep {
+  const { draining } = member;
+  const isToldSo = draining?.by === "operator";
+  return {
+    member,
+    effects: isToldSo ? [{ type: "dismiss", because: draining.because }] : [],
+  };
 }
 
 function lose(member: Living, because: string, now: number): MemberStep {
   const { facts, heardMs, step, rssBytes } = member;
   const lost: Member = { status: "lost", facts, heardMs, step, rssBytes, lostMs: now };
   if (member.status === "idle") return stay(lost);
-  return { member: lost, effects: [{ type: "left", assignment: member.assignment, because }] };
+  return { member: lost, effects: [{ type: "lost", assignment: member.assignment, because }] };
 }
 
 function stay(member: Member): MemberStep {

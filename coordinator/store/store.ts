@@ -5,6 +5,7 @@
  *   PREFIX:generation          the fencing counter, INCR only
  *   PREFIX:experiments         sorted set of ids by the time of submission
  *   PREFIX:experiment:ID       record of the state machine, JSON
+ *   PREFIX:timeline:ID         what has happened to it, JSON; apart, since it changes seldom
  *   PREFIX:recipe:ID           resolved recipe, JSON
  *   PREFIX:queue:*             BullMQ
  *
@@ -17,10 +18,11 @@ import { FleetError } from "../../proto/errors.ts";
 import type { Log } from "../../proto/log.ts";
 import type { StageName } from "../../proto/recipe.ts";
 import { type Experiment, isFinished, presentStage } from "../experiment/experiment.ts";
+import { upgradeRecord } from "../experiment/upgrade-record.ts";
 import { connectRedis, type RedisConnections } from "./redis-connection.ts";
 import { type Judge, type QueueDepth, StageQueue } from "./stage-queue.ts";
 
-const RECORD_VERSION = 1;
+const RECORD_VERSION = 2;
 const RETRY_MS = 500;
 const FLUSH_TIMEOUT_MS = 5_000;
 
@@ -51,6 +53,8 @@ export class Store {
   readonly #log: Log;
   readonly #queue: StageQueue;
   readonly #unwritten = new Map<string, Experiment>();
+  /** As they are in Redis. */
+  readonly #timelines = new Map<string, Experiment["timeline"]>();
   #writing: Promise<void> | undefined;
   #chores: Promise<void> = Promise.resolve();
   #isClosed = false;
@@ -69,8 +73,9 @@ export class Store {
     const ids = await redis.zrange(this.#key("experiments"), 0, "-1");
     const stored: StoredExperiment[] = [];
     for (const id of ids) {
-      const [record, recipeJson] = await redis.mget([this.#recordKey(id), this.#recipeKey(id)]);
-      const experiment = record ? readRecord(record) : undefined;
+      const keys = [this.#recordKey(id), this.#recipeKey(id), this.#timelineKey(id)];
+      const [record, recipeJson, timeline] = await redis.mget(keys);
+      const experiment = record ? readRecord(record, timeline ?? "[]") : undefined;
       if (experiment && recipeJson) stored.push({ experiment, recipeJson });
       else this.#log.error({ event: "experiment record is unreadable", experiment: id });
     }
@@ -101,6 +106,7 @@ export class Store {
         .multi()
         .set(this.#recipeKey(id), recipeJson)
         .set(this.#recordKey(id), writeRecord(experiment))
+        .set(this.#timelineKey(id), JSON.stringify(experiment.timeline))
         .zadd(this.#key("experiments"), submittedUnixMs, id)
         .exec();
     });
@@ -159,12 +165,13 @@ export class Store {
   forget(experiment: Experiment): void {
     const { id } = experiment;
     this.#unwritten.delete(id);
+    this.#timelines.delete(id);
     this.#chore("forget", async () => {
       await this.#queue.remove(id, stageNames(experiment));
       await this.#connections.commands
         .multi()
         .zrem(this.#key("experiments"), id)
-        .del([this.#recordKey(id), this.#recipeKey(id)])
+        .del([this.#recordKey(id), this.#recipeKey(id), this.#timelineKey(id)])
         .exec();
     });
   }
@@ -196,7 +203,7 @@ export class Store {
       if (!next) return;
       this.#unwritten.delete(next.id);
       try {
-        await this.#connections.commands.set(this.#recordKey(next.id), writeRecord(next));
+        await this.#writeOne(next);
       } catch (error) {
         // Unless a newer one has come meanwhile, it has to be tried again.
         if (!this.#unwritten.has(next.id)) this.#unwritten.set(next.id, next);
@@ -208,6 +215,16 @@ export class Store {
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       }
     }
+  }
+
+  /** Progress is written twice a second, a timeline only when something has happened. */
+  async #writeOne(experiment: Experiment): Promise<void> {
+    const { id, timeline } = experiment;
+    const record = [this.#recordKey(id), writeRecord(experiment)];
+    const isNews = this.#timelines.get(id) !== timeline;
+    const news = isNews ? [this.#timelineKey(id), JSON.stringify(timeline)] : [];
+    await this.#connections.commands.mset([...record, ...news]);
+    this.#timelines.set(id, timeline);
   }
 
   /** Does work on the queue in the background, in order, again and again until Redis takes it. */
@@ -271,6 +288,10 @@ export class Store {
     return this.#key(`experiment:${id}`);
   }
 
+  #timelineKey(id: string): string {
+    return this.#key(`timeline:${id}`);
+  }
+
   #recipeKey(id: string): string {
     return this.#key(`recipe:${id}`);
   }
@@ -280,15 +301,17 @@ function stageNames(experiment: Experiment): StageName[] {
   return experiment.stages.map((stage) => stage.name);
 }
 
-function writeRecord(experiment: Experiment): string {
+function writeRecord({ timeline: _, ...experiment }: Experiment): string {
   return JSON.stringify({ version: RECORD_VERSION, experiment });
 }
 
-/** Undefined for the record of another version, which nobody here could read safely. */
-function readRecord(text: string): Experiment | undefined {
+/** Undefined for the record of a later version, which nobody here could read safely. */
+function readRecord(text: string, timelineText: string): Experiment | undefined {
   try {
-    const record = JSON.parse(text);
-    return record.version === RECORD_VERSION ? record.experiment : undefined;
+    const { version, experiment } = JSON.parse(text);
+    if (version === 1) return upgradeRecord(experiment);
+    if (version !== RECORD_VERSION) return undefined;
+    return { ...experiment, timeline: JSON.parse(timelineText) };
   } catch {
     return undefined;
   }

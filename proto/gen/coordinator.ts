@@ -485,6 +485,46 @@ export interface RetryExperimentRequest {
   experimentId: string;
 }
 
+export interface PauseExperimentRequest {
+  experimentId: string;
+}
+
+export interface ResumeExperimentRequest {
+  experimentId: string;
+}
+
+export interface ListEventsRequest {
+  experimentId: string;
+  /** Only events of a higher `sequence`. */
+  afterSequence: number;
+}
+
+export interface ListEventsResponse {
+  events: TimelineEvent[];
+}
+
+export interface TimelineEvent {
+  /** Rises from event to event of an experiment. */
+  sequence: number;
+  unixMs: number;
+  /** "state", "worker-lost", "restart" and the like. */
+  type: string;
+  stage: Stage;
+  generation: number;
+  step?: number | undefined;
+  rank?: number | undefined;
+  workerId?: string | undefined;
+  message: string;
+  /** Of "state". */
+  from?: ExperimentState | undefined;
+  to?: ExperimentState | undefined;
+}
+
+export interface DrainWorkerRequest {
+  /** Its id, the beginning of it, or its name; no other worker may fit. */
+  worker: string;
+}
+
 export interface Experiment {
   experimentId: string;
   name: string;
@@ -534,6 +574,7 @@ export interface Straggler {
   ratio: number;
   /** What most of the difference goes to: "data" or "compute". */
   phase: string;
+  workerName: string;
 }
 
 /** One change of an experiment's state. */
@@ -3972,6 +4013,630 @@ export const RetryExperimentRequest: MessageFns<RetryExperimentRequest> = {
   },
 };
 
+function createBasePauseExperimentRequest(): PauseExperimentRequest {
+  return { experimentId: "" };
+}
+
+export const PauseExperimentRequest: MessageFns<PauseExperimentRequest> = {
+  encode(message: PauseExperimentRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.experimentId !== "") {
+      writer.uint32(10).string(message.experimentId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PauseExperimentRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePauseExperimentRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.experimentId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): PauseExperimentRequest {
+    return {
+      experimentId: isSet(object.experimentId)
+        ? globalThis.String(object.experimentId)
+        : isSet(object.experiment_id)
+        ? globalThis.String(object.experiment_id)
+        : "",
+    };
+  },
+
+  toJSON(message: PauseExperimentRequest): unknown {
+    const obj: any = {};
+    if (message.experimentId !== "") {
+      obj.experimentId = message.experimentId;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<PauseExperimentRequest>, I>>(base?: I): PauseExperimentRequest {
+    return PauseExperimentRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PauseExperimentRequest>, I>>(object: I): PauseExperimentRequest {
+    const message = createBasePauseExperimentRequest();
+    message.experimentId = object.experimentId ?? "";
+    return message;
+  },
+};
+
+function createBaseResumeExperimentRequest(): ResumeExperimentRequest {
+  return { experimentId: "" };
+}
+
+export const ResumeExperimentRequest: MessageFns<ResumeExperimentRequest> = {
+  encode(message: ResumeExperimentRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.experimentId !== "") {
+      writer.uint32(10).string(message.experimentId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ResumeExperimentRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResumeExperimentRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.experimentId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ResumeExperimentRequest {
+    return {
+      experimentId: isSet(object.experimentId)
+        ? globalThis.String(object.experimentId)
+        : isSet(object.experiment_id)
+        ? globalThis.String(object.experiment_id)
+        : "",
+    };
+  },
+
+  toJSON(message: ResumeExperimentRequest): unknown {
+    const obj: any = {};
+    if (message.experimentId !== "") {
+      obj.experimentId = message.experimentId;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ResumeExperimentRequest>, I>>(base?: I): ResumeExperimentRequest {
+    return ResumeExperimentRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ResumeExperimentRequest>, I>>(object: I): ResumeExperimentRequest {
+    const message = createBaseResumeExperimentRequest();
+    message.experimentId = object.experimentId ?? "";
+    return message;
+  },
+};
+
+function createBaseListEventsRequest(): ListEventsRequest {
+  return { experimentId: "", afterSequence: 0 };
+}
+
+export const ListEventsRequest: MessageFns<ListEventsRequest> = {
+  encode(message: ListEventsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.experimentId !== "") {
+      writer.uint32(10).string(message.experimentId);
+    }
+    if (message.afterSequence !== 0) {
+      writer.uint32(16).uint64(message.afterSequence);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListEventsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListEventsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.experimentId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.afterSequence = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ListEventsRequest {
+    return {
+      experimentId: isSet(object.experimentId)
+        ? globalThis.String(object.experimentId)
+        : isSet(object.experiment_id)
+        ? globalThis.String(object.experiment_id)
+        : "",
+      afterSequence: isSet(object.afterSequence)
+        ? globalThis.Number(object.afterSequence)
+        : isSet(object.after_sequence)
+        ? globalThis.Number(object.after_sequence)
+        : 0,
+    };
+  },
+
+  toJSON(message: ListEventsRequest): unknown {
+    const obj: any = {};
+    if (message.experimentId !== "") {
+      obj.experimentId = message.experimentId;
+    }
+    if (message.afterSequence !== 0) {
+      obj.afterSequence = Math.round(message.afterSequence);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ListEventsRequest>, I>>(base?: I): ListEventsRequest {
+    return ListEventsRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ListEventsRequest>, I>>(object: I): ListEventsRequest {
+    const message = createBaseListEventsRequest();
+    message.experimentId = object.experimentId ?? "";
+    message.afterSequence = object.afterSequence ?? 0;
+    return message;
+  },
+};
+
+function createBaseListEventsResponse(): ListEventsResponse {
+  return { events: [] };
+}
+
+export const ListEventsResponse: MessageFns<ListEventsResponse> = {
+  encode(message: ListEventsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.events) {
+      TimelineEvent.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListEventsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListEventsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.events.push(TimelineEvent.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ListEventsResponse {
+    return {
+      events: globalThis.Array.isArray(object?.events) ? object.events.map((e: any) => TimelineEvent.fromJSON(e)) : [],
+    };
+  },
+
+  toJSON(message: ListEventsResponse): unknown {
+    const obj: any = {};
+    if (message.events?.length) {
+      obj.events = message.events.map((e) => TimelineEvent.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ListEventsResponse>, I>>(base?: I): ListEventsResponse {
+    return ListEventsResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ListEventsResponse>, I>>(object: I): ListEventsResponse {
+    const message = createBaseListEventsResponse();
+    message.events = object.events?.map((e) => TimelineEvent.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseTimelineEvent(): TimelineEvent {
+  return {
+    sequence: 0,
+    unixMs: 0,
+    type: "",
+    stage: Stage.STAGE_UNSPECIFIED,
+    generation: 0,
+    step: undefined,
+    rank: undefined,
+    workerId: undefined,
+    message: "",
+    from: undefined,
+    to: undefined,
+  };
+}
+
+export const TimelineEvent: MessageFns<TimelineEvent> = {
+  encode(message: TimelineEvent, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sequence !== 0) {
+      writer.uint32(8).uint64(message.sequence);
+    }
+    if (message.unixMs !== 0) {
+      writer.uint32(16).uint64(message.unixMs);
+    }
+    if (message.type !== "") {
+      writer.uint32(26).string(message.type);
+    }
+    if (message.stage !== Stage.STAGE_UNSPECIFIED) {
+      writer.uint32(32).int32(stageToNumber(message.stage));
+    }
+    if (message.generation !== 0) {
+      writer.uint32(40).uint64(message.generation);
+    }
+    if (message.step !== undefined) {
+      writer.uint32(48).uint64(message.step);
+    }
+    if (message.rank !== undefined) {
+      writer.uint32(56).uint32(message.rank);
+    }
+    if (message.workerId !== undefined) {
+      writer.uint32(66).string(message.workerId);
+    }
+    if (message.message !== "") {
+      writer.uint32(74).string(message.message);
+    }
+    if (message.from !== undefined) {
+      writer.uint32(80).int32(experimentStateToNumber(message.from));
+    }
+    if (message.to !== undefined) {
+      writer.uint32(88).int32(experimentStateToNumber(message.to));
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TimelineEvent {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTimelineEvent();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.sequence = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.unixMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.type = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.stage = stageFromJSON(reader.int32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.generation = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.step = longToNumber(reader.uint64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.rank = reader.uint32();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.workerId = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.message = reader.string();
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.from = experimentStateFromJSON(reader.int32());
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.to = experimentStateFromJSON(reader.int32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): TimelineEvent {
+    return {
+      sequence: isSet(object.sequence) ? globalThis.Number(object.sequence) : 0,
+      unixMs: isSet(object.unixMs)
+        ? globalThis.Number(object.unixMs)
+        : isSet(object.unix_ms)
+        ? globalThis.Number(object.unix_ms)
+        : 0,
+      type: isSet(object.type) ? globalThis.String(object.type) : "",
+      stage: isSet(object.stage) ? stageFromJSON(object.stage) : Stage.STAGE_UNSPECIFIED,
+      generation: isSet(object.generation) ? globalThis.Number(object.generation) : 0,
+      step: isSet(object.step) ? globalThis.Number(object.step) : undefined,
+      rank: isSet(object.rank) ? globalThis.Number(object.rank) : undefined,
+      workerId: isSet(object.workerId)
+        ? globalThis.String(object.workerId)
+        : isSet(object.worker_id)
+        ? globalThis.String(object.worker_id)
+        : undefined,
+      message: isSet(object.message) ? globalThis.String(object.message) : "",
+      from: isSet(object.from) ? experimentStateFromJSON(object.from) : undefined,
+      to: isSet(object.to) ? experimentStateFromJSON(object.to) : undefined,
+    };
+  },
+
+  toJSON(message: TimelineEvent): unknown {
+    const obj: any = {};
+    if (message.sequence !== 0) {
+      obj.sequence = Math.round(message.sequence);
+    }
+    if (message.unixMs !== 0) {
+      obj.unixMs = Math.round(message.unixMs);
+    }
+    if (message.type !== "") {
+      obj.type = message.type;
+    }
+    if (message.stage !== Stage.STAGE_UNSPECIFIED) {
+      obj.stage = stageToJSON(message.stage);
+    }
+    if (message.generation !== 0) {
+      obj.generation = Math.round(message.generation);
+    }
+    if (message.step !== undefined) {
+      obj.step = Math.round(message.step);
+    }
+    if (message.rank !== undefined) {
+      obj.rank = Math.round(message.rank);
+    }
+    if (message.workerId !== undefined) {
+      obj.workerId = message.workerId;
+    }
+    if (message.message !== "") {
+      obj.message = message.message;
+    }
+    if (message.from !== undefined) {
+      obj.from = experimentStateToJSON(message.from);
+    }
+    if (message.to !== undefined) {
+      obj.to = experimentStateToJSON(message.to);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<TimelineEvent>, I>>(base?: I): TimelineEvent {
+    return TimelineEvent.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<TimelineEvent>, I>>(object: I): TimelineEvent {
+    const message = createBaseTimelineEvent();
+    message.sequence = object.sequence ?? 0;
+    message.unixMs = object.unixMs ?? 0;
+    message.type = object.type ?? "";
+    message.stage = object.stage ?? Stage.STAGE_UNSPECIFIED;
+    message.generation = object.generation ?? 0;
+    message.step = object.step ?? undefined;
+    message.rank = object.rank ?? undefined;
+    message.workerId = object.workerId ?? undefined;
+    message.message = object.message ?? "";
+    message.from = object.from ?? undefined;
+    message.to = object.to ?? undefined;
+    return message;
+  },
+};
+
+function createBaseDrainWorkerRequest(): DrainWorkerRequest {
+  return { worker: "" };
+}
+
+export const DrainWorkerRequest: MessageFns<DrainWorkerRequest> = {
+  encode(message: DrainWorkerRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.worker !== "") {
+      writer.uint32(10).string(message.worker);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DrainWorkerRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDrainWorkerRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.worker = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DrainWorkerRequest {
+    return { worker: isSet(object.worker) ? globalThis.String(object.worker) : "" };
+  },
+
+  toJSON(message: DrainWorkerRequest): unknown {
+    const obj: any = {};
+    if (message.worker !== "") {
+      obj.worker = message.worker;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<DrainWorkerRequest>, I>>(base?: I): DrainWorkerRequest {
+    return DrainWorkerRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DrainWorkerRequest>, I>>(object: I): DrainWorkerRequest {
+    const message = createBaseDrainWorkerRequest();
+    message.worker = object.worker ?? "";
+    return message;
+  },
+};
+
 function createBaseExperiment(): Experiment {
   return {
     experimentId: "",
@@ -4485,7 +5150,7 @@ export const Experiment: MessageFns<Experiment> = {
 };
 
 function createBaseStraggler(): Straggler {
-  return { rank: 0, workerId: "", ratio: 0, phase: "" };
+  return { rank: 0, workerId: "", ratio: 0, phase: "", workerName: "" };
 }
 
 export const Straggler: MessageFns<Straggler> = {
@@ -4501,6 +5166,9 @@ export const Straggler: MessageFns<Straggler> = {
     }
     if (message.phase !== "") {
       writer.uint32(34).string(message.phase);
+    }
+    if (message.workerName !== "") {
+      writer.uint32(42).string(message.workerName);
     }
     return writer;
   },
@@ -4550,6 +5218,14 @@ export const Straggler: MessageFns<Straggler> = {
             message.phase = reader.string();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.workerName = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4572,6 +5248,11 @@ export const Straggler: MessageFns<Straggler> = {
         : "",
       ratio: isSet(object.ratio) ? globalThis.Number(object.ratio) : 0,
       phase: isSet(object.phase) ? globalThis.String(object.phase) : "",
+      workerName: isSet(object.workerName)
+        ? globalThis.String(object.workerName)
+        : isSet(object.worker_name)
+        ? globalThis.String(object.worker_name)
+        : "",
     };
   },
 
@@ -4589,6 +5270,9 @@ export const Straggler: MessageFns<Straggler> = {
     if (message.phase !== "") {
       obj.phase = message.phase;
     }
+    if (message.workerName !== "") {
+      obj.workerName = message.workerName;
+    }
     return obj;
   },
 
@@ -4601,6 +5285,7 @@ export const Straggler: MessageFns<Straggler> = {
     message.workerId = object.workerId ?? "";
     message.ratio = object.ratio ?? 0;
     message.phase = object.phase ?? "";
+    message.workerName = object.workerName ?? "";
     return message;
   },
 };
@@ -5383,7 +6068,10 @@ export const OperatorServiceService = {
     responseSerialize: (value: ExperimentUpdate): Buffer => Buffer.from(ExperimentUpdate.encode(value).finish()),
     responseDeserialize: (value: Buffer): ExperimentUpdate => ExperimentUpdate.decode(value),
   },
-  /** Stops an experiment at its next step boundary; the work done so far is kept in a checkpoint. */
+  /**
+   * Stops an experiment at its next step boundary; the work done so far is kept in a checkpoint.
+   * While it is stopping for that, a second call gives up the step and the checkpoint.
+   */
   cancelExperiment: {
     path: "/simclr_fleet.coordinator.v1.OperatorService/CancelExperiment" as const,
     requestStream: false as const,
@@ -5405,6 +6093,37 @@ export const OperatorServiceService = {
     responseSerialize: (value: Experiment): Buffer => Buffer.from(Experiment.encode(value).finish()),
     responseDeserialize: (value: Buffer): Experiment => Experiment.decode(value),
   },
+  /** As CancelExperiment, until it is resumed. Its place in the queue is kept. */
+  pauseExperiment: {
+    path: "/simclr_fleet.coordinator.v1.OperatorService/PauseExperiment" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: PauseExperimentRequest): Buffer =>
+      Buffer.from(PauseExperimentRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PauseExperimentRequest => PauseExperimentRequest.decode(value),
+    responseSerialize: (value: Experiment): Buffer => Buffer.from(Experiment.encode(value).finish()),
+    responseDeserialize: (value: Buffer): Experiment => Experiment.decode(value),
+  },
+  resumeExperiment: {
+    path: "/simclr_fleet.coordinator.v1.OperatorService/ResumeExperiment" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ResumeExperimentRequest): Buffer =>
+      Buffer.from(ResumeExperimentRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ResumeExperimentRequest => ResumeExperimentRequest.decode(value),
+    responseSerialize: (value: Experiment): Buffer => Buffer.from(Experiment.encode(value).finish()),
+    responseDeserialize: (value: Buffer): Experiment => Experiment.decode(value),
+  },
+  /** What has happened to an experiment, oldest first; the oldest of very many are dropped. */
+  listEvents: {
+    path: "/simclr_fleet.coordinator.v1.OperatorService/ListEvents" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListEventsRequest): Buffer => Buffer.from(ListEventsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListEventsRequest => ListEventsRequest.decode(value),
+    responseSerialize: (value: ListEventsResponse): Buffer => Buffer.from(ListEventsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListEventsResponse => ListEventsResponse.decode(value),
+  },
   listWorkers: {
     path: "/simclr_fleet.coordinator.v1.OperatorService/ListWorkers" as const,
     requestStream: false as const,
@@ -5413,6 +6132,16 @@ export const OperatorServiceService = {
     requestDeserialize: (value: Buffer): ListWorkersRequest => ListWorkersRequest.decode(value),
     responseSerialize: (value: ListWorkersResponse): Buffer => Buffer.from(ListWorkersResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListWorkersResponse => ListWorkersResponse.decode(value),
+  },
+  /** Takes a worker out of the fleet: its gang stops at a step boundary and goes on without it. */
+  drainWorker: {
+    path: "/simclr_fleet.coordinator.v1.OperatorService/DrainWorker" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DrainWorkerRequest): Buffer => Buffer.from(DrainWorkerRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DrainWorkerRequest => DrainWorkerRequest.decode(value),
+    responseSerialize: (value: WorkerInfo): Buffer => Buffer.from(WorkerInfo.encode(value).finish()),
+    responseDeserialize: (value: Buffer): WorkerInfo => WorkerInfo.decode(value),
   },
 } as const;
 
@@ -5425,11 +6154,21 @@ export interface OperatorServiceServer extends UntypedServiceImplementation {
    * call ends with OK after a terminal state was sent.
    */
   watchExperiment: handleServerStreamingCall<WatchExperimentRequest, ExperimentUpdate>;
-  /** Stops an experiment at its next step boundary; the work done so far is kept in a checkpoint. */
+  /**
+   * Stops an experiment at its next step boundary; the work done so far is kept in a checkpoint.
+   * While it is stopping for that, a second call gives up the step and the checkpoint.
+   */
   cancelExperiment: handleUnaryCall<CancelExperimentRequest, Experiment>;
   /** Puts a failed or cancelled experiment back in the queue, to go on from its newest checkpoint. */
   retryExperiment: handleUnaryCall<RetryExperimentRequest, Experiment>;
+  /** As CancelExperiment, until it is resumed. Its place in the queue is kept. */
+  pauseExperiment: handleUnaryCall<PauseExperimentRequest, Experiment>;
+  resumeExperiment: handleUnaryCall<ResumeExperimentRequest, Experiment>;
+  /** What has happened to an experiment, oldest first; the oldest of very many are dropped. */
+  listEvents: handleUnaryCall<ListEventsRequest, ListEventsResponse>;
   listWorkers: handleUnaryCall<ListWorkersRequest, ListWorkersResponse>;
+  /** Takes a worker out of the fleet: its gang stops at a step boundary and goes on without it. */
+  drainWorker: handleUnaryCall<DrainWorkerRequest, WorkerInfo>;
 }
 
 export interface OperatorServiceClient extends Client {
@@ -5491,7 +6230,10 @@ export interface OperatorServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<ExperimentUpdate>;
-  /** Stops an experiment at its next step boundary; the work done so far is kept in a checkpoint. */
+  /**
+   * Stops an experiment at its next step boundary; the work done so far is kept in a checkpoint.
+   * While it is stopping for that, a second call gives up the step and the checkpoint.
+   */
   cancelExperiment(
     request: CancelExperimentRequest,
     callback: (error: ServiceError | null, response: Experiment) => void,
@@ -5523,6 +6265,53 @@ export interface OperatorServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Experiment) => void,
   ): ClientUnaryCall;
+  /** As CancelExperiment, until it is resumed. Its place in the queue is kept. */
+  pauseExperiment(
+    request: PauseExperimentRequest,
+    callback: (error: ServiceError | null, response: Experiment) => void,
+  ): ClientUnaryCall;
+  pauseExperiment(
+    request: PauseExperimentRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: Experiment) => void,
+  ): ClientUnaryCall;
+  pauseExperiment(
+    request: PauseExperimentRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: Experiment) => void,
+  ): ClientUnaryCall;
+  resumeExperiment(
+    request: ResumeExperimentRequest,
+    callback: (error: ServiceError | null, response: Experiment) => void,
+  ): ClientUnaryCall;
+  resumeExperiment(
+    request: ResumeExperimentRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: Experiment) => void,
+  ): ClientUnaryCall;
+  resumeExperiment(
+    request: ResumeExperimentRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: Experiment) => void,
+  ): ClientUnaryCall;
+  /** What has happened to an experiment, oldest first; the oldest of very many are dropped. */
+  listEvents(
+    request: ListEventsRequest,
+    callback: (error: ServiceError | null, response: ListEventsResponse) => void,
+  ): ClientUnaryCall;
+  listEvents(
+    request: ListEventsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListEventsResponse) => void,
+  ): ClientUnaryCall;
+  listEvents(
+    request: ListEventsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListEventsResponse) => void,
+  ): ClientUnaryCall;
   listWorkers(
     request: ListWorkersRequest,
     callback: (error: ServiceError | null, response: ListWorkersResponse) => void,
@@ -5537,6 +6326,22 @@ export interface OperatorServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListWorkersResponse) => void,
+  ): ClientUnaryCall;
+  /** Takes a worker out of the fleet: its gang stops at a step boundary and goes on without it. */
+  drainWorker(
+    request: DrainWorkerRequest,
+    callback: (error: ServiceError | null, response: WorkerInfo) => void,
+  ): ClientUnaryCall;
+  drainWorker(
+    request: DrainWorkerRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: WorkerInfo) => void,
+  ): ClientUnaryCall;
+  drainWorker(
+    request: DrainWorkerRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: WorkerInfo) => void,
   ): ClientUnaryCall;
 }
 

@@ -221,11 +221,41 @@ describe("coordinator command", function () {
       failsWith(await cli("show", "demo-0"), 5, /there is no experiment demo-0/);
     });
 
+    it("pauses and resumes, and tells what has happened", async () => {
+      const id = await submit();
+      const following = startNode([COORDINATOR_MAIN, "events", id, "--follow", "--json"], { env });
+      await following.output(/submitted/);
+      assert.match((await cli("pause", id)).stdout, new RegExp(`^${id} paused \\(pretrain`));
+      failsWith(await cli("pause", id), 6, /cannot be paused: its state is paused/);
+      failsWith(await cli("retry", id), 6, /resume it/);
+      assert.match((await cli("resume", id)).stdout, new RegExp(`^${id} waiting`));
+      await cli("cancel", id);
+      const told = ["submitted by an operator", "paused by an operator", "resumed by an operator"];
+      const expected = [...told, "cancelled by an operator"];
+      const events = JSON.parse((await cli("events", id, "--json")).stdout);
+      assert.deepEqual(
+        events.map(({ message }: { message: string }) => message),
+        expected,
+      );
+      const { code, stdout } = await following.exited();
+      assert.equal(code, 0);
+      const lines = stdout.trim().split("\n");
+      assert.deepEqual(
+        lines.map((line) => JSON.parse(line).message),
+        expected,
+      );
+      const table = (await cli("events", id)).stdout;
+      assert.match(table, /^TIME +EVENT +STAGE +GENERATION +STEP +RANK +WHAT\n/);
+      assert.match(table, /state +pretrain +0 +- +- +waiting -> paused: paused by an operator$/m);
+      failsWith(await cli("events", "demo-0"), 5, /there is no experiment demo-0/);
+      failsWith(await cli("drain", "nobody"), 5, /there is no worker nobody/);
+    });
+
     it("follows an experiment to its success", async () => {
       const worker = await join();
       assert.match(
         (await cli("workers")).stdout,
-        /^w0 +w0-name +idle +fake +none +- +- +- +\d+s ago$/m,
+        /^w0 +w0-name +idle +fake +none +- +- +- +- +\d+s ago$/m,
       );
       const id = await submit();
       const watch = startNode([COORDINATOR_MAIN, "watch", id], { env });

@@ -116,7 +116,7 @@ describe("coordinator", function () {
     const { reason, errorCode } = await rig().untilState(id, "failed");
     assert.match(
       reason,
-      /^3 restarts made no progress; rank \d: GENERATION_ABORTED: a peer was lost/,
+      /^3 restarts made no progress; rank \d \(worker w\d-name\) left: a peer was lost$/,
     );
     assert.equal(errorCode, "GENERATION_ABORTED");
   });
@@ -158,7 +158,7 @@ describe("coordinator", function () {
       gang[1]?.close();
       await rig().join("w1");
       const [because] = await obeyAll([gang[0]].filter((worker) => worker !== undefined));
-      assert.equal(because, "rank 1 (w1) left: it started anew");
+      assert.equal(because, "rank 1 (worker w1-name) was lost: it started anew");
       assert.equal((await rig().operator.get(id)).state, "EXPERIMENT_STATE_STOPPING");
     });
   });

@@ -3,7 +3,11 @@
  */
 
 import { OperatorClient } from "../../coordinator/cli/operator-client.ts";
-import { type Coordinator, startCoordinator } from "../../coordinator/start-coordinator.ts";
+import {
+  type Coordinator,
+  type CoordinatorOptions,
+  startCoordinator,
+} from "../../coordinator/start-coordinator.ts";
 import type { Experiment, Register } from "../../proto/gen/coordinator.ts";
 import { openLog } from "../../proto/log.ts";
 import { parseRecipe } from "../../proto/recipe.ts";
@@ -42,7 +46,7 @@ export class CoordinatorRig {
     return `127.0.0.1:${this.coordinator.grpcPort}`;
   }
 
-  async start(grpcPort = 0): Promise<void> {
+  async start(grpcPort = 0, more: Partial<CoordinatorOptions> = {}): Promise<void> {
     this.coordinator = await startCoordinator({
       host: "127.0.0.1",
       grpcPort,
@@ -54,6 +58,7 @@ export class CoordinatorRig {
       transport: PLAINTEXT,
       log: openLog({ level: "silent", process: "test" }),
       leaseMs: LEASE_MS,
+      ...more,
     });
     this.operator = new OperatorClient(this.address, PLAINTEXT);
   }
@@ -64,6 +69,13 @@ export class CoordinatorRig {
     this.operator.close();
     await this.coordinator.close({ dismiss: false });
     await this.start(grpcPort);
+  }
+
+  /** Starts it anew with other options. */
+  async reopen(options: Partial<CoordinatorOptions>): Promise<void> {
+    this.operator.close();
+    await this.coordinator.close({ dismiss: false });
+    await this.start(0, options);
   }
 
   async join(id: string, register: Partial<Register> = {}): Promise<FakeWorker> {

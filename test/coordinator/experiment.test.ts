@@ -1,77 +1,8 @@
 import assert from "node:assert/strict";
-import {
-  type Experiment,
-  type ExperimentEffect,
-  type ExperimentEvent,
-  HISTORY_LENGTH_MAX,
-  RESTARTS_WITHOUT_PROGRESS_MAX,
-  type StageProgress,
-} from "../../coordinator/experiment/experiment.ts";
-import { step } from "../../coordinator/experiment/experiment-step.ts";
+import type { ExperimentEvent } from "../../coordinator/experiment/experiment.ts";
+import { historyOf, TIMELINE_LENGTH_MAX } from "../../coordinator/experiment/timeline.ts";
+import { GANG, ExperimentRun as Run, running } from "./experiment-run.ts";
 import { newExperiment, progressOf } from "./experiments.ts";
-
-const GANG = ["w0", "w1", "w2"];
-
-/** An experiment with what it asked to be done, event by event. */
-class Run {
-  experiment: Experiment;
-  effects: readonly ExperimentEffect[] = [];
-  #now = 1_000;
-
-  constructor(experiment: Experiment = newExperiment({ workers: [3, 2] })) {
-    this.experiment = experiment;
-  }
-
-  get status(): string {
-    return this.experiment.phase.status;
-  }
-
-  apply(event: ExperimentEvent): this {
-    const { experiment, effects } = step(this.experiment, event, this.#now++);
-    this.experiment = experiment;
-    this.effects = effects;
-    return this;
-  }
-
-  assign(generation = this.experiment.generation + 1, gang: readonly string[] = GANG): this {
-    return this.apply({ type: "assigned", generation, gang });
-  }
-
-  progress(step: number, more: Partial<StageProgress> = {}): this {
-    const { generation } = this.experiment;
-    const progress = { ...progressOf("pretrain", step), ...more };
-    return this.apply({ type: "progress", generation, worker: "w0", progress });
-  }
-
-  result(worker: string, resultJson?: string): this {
-    const { generation } = this.experiment;
-    const result = resultJson === undefined ? {} : { resultJson };
-    return this.apply({ type: "result", generation, worker, ...result });
-  }
-
-  fail(worker: string, more: Partial<Extract<ExperimentEvent, { type: "failure" }>> = {}): this {
-    return this.apply({
-      type: "failure",
-      generation: this.experiment.generation,
-      worker,
-      code: "GENERATION_ABORTED",
-      message: "peer went away",
-      unixMs: 5_000,
-      step: 0,
-      ...more,
-    });
-  }
-
-  leave(...workers: readonly string[]): this {
-    const { generation } = this.experiment;
-    for (const worker of workers) {
-      this.apply({ type: "left", generation, worker, because: "told to", step: 0 });
-    }
-    return this;
-  }
-}
-
-const running = (): Run => new Run().assign(1).progress(1);
 
 describe("experiment", () => {
   describe("when a gang is found", () => {
@@ -165,11 +96,13 @@ describe("experiment", () => {
           generation: 1,
           workers: GANG,
           because: "rank 1: GENERATION_ABORTED: peer went away",
+          atStepBoundary: false,
+          keepCheckpoint: false,
         },
       ]);
       assert.equal(run.leave("w1", "w0").status, "stopping");
       assert.equal(run.leave("w2").status, "waiting");
-      assert.equal(run.experiment.restarts, 1);
+      assert.deepEqual(run.experiment.restarts, { failure: 1, preemption: 0, membership: 0 });
     });
 
     it("does not wait for members that have delivered", () => {
@@ -229,86 +162,6 @@ describe("experiment", () => {
     });
   });
 
-  describe("restart budget", () => {
-    const restart = (run: Run, reachedStep: number): Run => {
-      run.assign();
-      if (reachedStep > 0) run.progress(reachedStep);
-      return run.fail("w1").leave(...GANG);
-    };
-
-    it("ends after restarts that come no further", () => {
-      const run = restart(new Run(), 0);
-      for (let count = 0; count < RESTARTS_WITHOUT_PROGRESS_MAX; count++) {
-        assert.equal(run.status, "waiting");
-        restart(run, 0);
-      }
-      assert.equal(run.status, "failed");
-      assert.match(
-        JSON.stringify(run.experiment.phase),
-        /3 restarts made no progress; rank 1: GENERATION_ABORTED/,
-      );
-    });
-
-    it("starts anew whenever a generation comes further than all before", () => {
-      const run = new Run();
-      for (let count = 1; count <= 20; count++) restart(run, 10 * count);
-      assert.equal(run.status, "waiting");
-      assert.equal(run.experiment.restarts, 20);
-    });
-
-    it("is used up by generations that repeat the same steps", () => {
-      const run = new Run();
-      for (let count = 0; count <= RESTARTS_WITHOUT_PROGRESS_MAX; count++) restart(run, 10);
-      assert.equal(run.status, "failed");
-    });
-
-    it("counts the steps of each stage by themselves", () => {
-      const run = running().progress(500).result("w0").result("w1").result("w2");
-      assert.equal(run.experiment.furthestStep, 0);
-      assert.equal(run.experiment.fruitlessRestarts, 0);
-    });
-  });
-
-  describe("when it is cancelled", () => {
-    it("ends at once while it waits", () => {
-      const run = new Run().apply({ type: "cancel" });
-      assert.equal(run.status, "cancelled");
-      assert.deepEqual(run.effects, [{ type: "stage-ended", stage: "pretrain" }]);
-    });
-
-    it("stops its gang first", () => {
-      const run = running().apply({ type: "cancel" });
-      assert.equal(run.status, "stopping");
-      assert.equal(run.leave(...GANG).status, "cancelled");
-    });
-
-    it("is cancelled, whatever its gang was stopping for", () => {
-      const fatal = { code: "DATA_INVALID", message: "no images" } as const;
-      const run = running().fail("w0", fatal).apply({ type: "cancel" });
-      assert.equal(run.leave(...GANG).status, "cancelled");
-    });
-
-    it("refuses when it has ended already", () => {
-      const run = new Run().apply({ type: "cancel" });
-      assert.throws(() => run.apply({ type: "cancel" }), { code: "STATE_CONFLICT" });
-    });
-  });
-
-  describe("when it is retried", () => {
-    it("goes on with the stage that it had come to", () => {
-      const run = running().result("w0", "{}").result("w1").result("w2");
-      run.apply({ type: "cancel" }).apply({ type: "retry" });
-      assert.equal(run.status, "waiting");
-      assert.equal(run.experiment.stageIndex, 1);
-      assert.equal(run.experiment.finishedUnixMs, undefined);
-      assert.deepEqual(run.effects, [{ type: "requeue" }]);
-    });
-
-    it("refuses unless it has failed or was cancelled", () => {
-      assert.throws(() => running().apply({ type: "retry" }), { code: "STATE_CONFLICT" });
-    });
-  });
-
   describe("ignores", () => {
     const ignores = (run: Run, event: ExperimentEvent): void => {
       const before = run.experiment;
@@ -327,14 +180,19 @@ describe("experiment", () => {
       const late = { generation: 1, worker: "w0" };
       ignores(second(), { type: "progress", ...late, progress: progressOf("pretrain", 99) });
       ignores(second(), { type: "result", ...late });
-      ignores(second(), { type: "left", ...late, because: "late" });
+      const left = { name: "w0", because: "late", step: 9, lostRanks: [] };
+      ignores(second(), { type: "left", ...late, ...left });
+      ignores(second(), { type: "lost", ...late, name: "w0", because: "late" });
+      const reform = { generation: 1, because: "late", keepCheckpoint: true } as const;
+      ignores(second(), { type: "reform", cause: "membership", ...reform });
       const failure = { code: "UNEXPECTED", message: "late", unixMs: 0, step: 0 } as const;
       ignores(second(), { type: "failure", ...late, ...failure });
     });
 
     it("workers that are not of its gang", () => {
       ignores(running(), { type: "result", generation: 1, worker: "w9" });
-      ignores(running(), { type: "left", generation: 1, worker: "w9", because: "gone" });
+      const lost = { generation: 1, worker: "w9", name: "w9", because: "gone" };
+      ignores(running(), { type: "lost", ...lost });
     });
 
     it("members when no gang holds it", () => {
@@ -350,19 +208,19 @@ describe("experiment", () => {
     });
   });
 
-  it("writes every change of state into its history, up to a bound", () => {
+  it("writes every change of state into its timeline, up to a bound", () => {
     const run = running();
     assert.deepEqual(
-      run.experiment.history.map(({ from, to, generation }) => [from, to, generation]),
+      historyOf(run.experiment.timeline).map(({ from, to, generation }) => [from, to, generation]),
       [
         ["waiting", "forming", 1],
         ["forming", "running", 1],
       ],
     );
-    for (let count = 0; count < HISTORY_LENGTH_MAX; count++) {
+    for (let count = 0; count < TIMELINE_LENGTH_MAX; count++) {
       run.apply({ type: "cancel" }).leave(...GANG);
       run.apply({ type: "retry" }).assign().progress(1);
     }
-    assert.equal(run.experiment.history.length, HISTORY_LENGTH_MAX);
+    assert.equal(run.experiment.timeline.length, TIMELINE_LENGTH_MAX);
   });
 });

@@ -20,12 +20,15 @@ export function newExperiment(options: {
     stageIndex: 0,
     generation: 0,
     lastGang: [],
-    restarts: 0,
+    restarts: { failure: 0, preemption: 0, membership: 0 },
+    maxRestarts: 3,
     fruitlessRestarts: 0,
     furthestStep: 0,
+    lostSteps: 0,
+    stragglerFactor: 2,
     submittedUnixMs: options.submittedUnixMs ?? 0,
     results: {},
-    history: [],
+    timeline: [],
     phase: { status: "waiting", reason: "" },
   };
 }

@@ -8,6 +8,7 @@ import {
   type CoordinatorMessage,
   FleetServiceClient,
   type Progress,
+  type RankTimes,
   type Register,
   type Running,
   Stage,
@@ -39,6 +40,8 @@ export class FakeWorker {
   readonly id: string;
   /** What the worker claims to hold in its heartbeats. */
   running: Running | undefined;
+  /** How long its steps take, in its heartbeats. */
+  times: RankTimes | undefined;
   readonly #client: FleetServiceClient;
   readonly #stream: ClientDuplexStream<WorkerMessage, CoordinatorMessage>;
   readonly #received: Message[] = [];
@@ -91,7 +94,8 @@ export class FakeWorker {
   }
 
   beat(): void {
-    this.say("heartbeat", { running: this.running, rssBytes: 1_000 });
+    const { running, times } = this;
+    this.say("heartbeat", { running, rssBytes: 1_000, ...(times ? { times } : {}) });
   }
 
   /** Takes the next message of this kind; what came before it is dropped. */
@@ -161,7 +165,7 @@ export class FakeWorker {
     this.say("failure", { experimentId, stage, generation, rank, code, message, unixMs, step });
   }
 
-  leave(rank: number, because = "told to"): void {
+  leave(rank: number, because = "told to", lostRanks: readonly number[] = []): void {
     const { experimentId, stage, generation, step } = this.#held();
     this.running = undefined;
     this.say("stopped", {
@@ -171,7 +175,7 @@ export class FakeWorker {
       rank,
       step,
       checkpointStep: undefined,
-      lostRanks: [],
+      lostRanks: [...lostRanks],
       because,
     });
   }

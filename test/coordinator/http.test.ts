@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { startCoordinator } from "../../coordinator/start-coordinator.ts";
 import { openLog } from "../../proto/log.ts";
 import { PLAINTEXT } from "../../proto/transport.ts";
-import { SOFTWARE_VERSION } from "../../proto/version.ts";
+import { PROTOCOL_VERSION, SOFTWARE_VERSION } from "../../proto/version.ts";
 import { freePort, startRedis } from "../support/processes.ts";
 import { until } from "../support/until.ts";
 import { useRig } from "./coordinator-rig.ts";
@@ -40,14 +40,16 @@ describe("metrics", function () {
       knn: [{ neighbours: 20, top1: 45.5, top5: 80 }],
       probeTop1: 47.5,
     };
+    const storage = { checkpointFailures: 2, storageProblem: "disk full" };
     const reduced = { allReduceSeconds: 0.5, allReduceHidden: 0.75 };
-    gang[0]?.progress(12, { ...figures, ...reduced, ...quality });
+    gang[0]?.progress(12, { ...figures, ...reduced, ...quality, ...storage });
     await rig().untilState(id, "running");
     const parked = 'simclr_queue_jobs{state="delayed"}';
     await until("both to be handed over", async () => (await samples()).get(parked) === 2);
 
     const during = await samples();
-    const build = `version="${SOFTWARE_VERSION}",protocol="1",node="${process.version}"`;
+    const protocol = `protocol="${PROTOCOL_VERSION}"`;
+    const build = `version="${SOFTWARE_VERSION}",${protocol},node="${process.version}"`;
     const ofStage = `{experiment="${id}",stage="pretrain"}`;
     const expected = {
       'simclr_experiments{state="running"}': 1,
@@ -70,7 +72,12 @@ describe("metrics", function () {
       [`simclr_stage_knn_top1_percent${ofStage.replace("}", ',k="20"}')}`]: 45.5,
       [`simclr_stage_knn_top5_percent${ofStage.replace("}", ',k="20"}')}`]: 80,
       [`simclr_stage_probe_top1_percent${ofStage}`]: 47.5,
-      [`simclr_experiment_restarts_total{experiment="${id}"}`]: 0,
+      [`simclr_experiment_restarts_total{experiment="${id}",reason="failure"}`]: 0,
+      [`simclr_experiment_lost_steps_total{experiment="${id}"}`]: 0,
+      [`simclr_stage_workers${ofStage.replace("}", ',count="have"}')}`]: 2,
+      [`simclr_stage_workers${ofStage.replace("}", ',count="want"}')}`]: 2,
+      [`simclr_stage_checkpoint_failures${ofStage}`]: 2,
+      [`simclr_stage_storage_problem${ofStage}`]: 1,
       [`simclr_build_info{${build}}`]: 1,
     };
     for (const [name, value] of Object.entries(expected))
@@ -91,14 +98,38 @@ describe("metrics", function () {
     assert.equal(after.get('simclr_experiments{state="cancelled"}'), 1);
   });
 
-  it("count the restarts of an experiment that is not done", async () => {
+  it("count the restarts of an experiment that is not done, by their reason", async () => {
     const worker = await rig().join("w0");
     const id = await rig().submit({ pretrain: 1, linear: 1 });
     await worker.accept();
+    worker.progress(5);
     worker.leave(0);
     await worker.accept();
-    const name = `simclr_experiment_restarts_total{experiment="${id}"}`;
-    assert.equal((await samples()).get(name), 1);
+    worker.progress(3);
+    const restarts = (reason: string) =>
+      `simclr_experiment_restarts_total{experiment="${id}",reason="${reason}"}`;
+    const lost = `simclr_experiment_lost_steps_total{experiment="${id}"}`;
+    await until("the lost steps", async () => (await samples()).get(lost) === 3);
+    assert.equal((await samples()).get(restarts("failure")), 1);
+    assert.equal((await samples()).get(restarts("preemption")), 0);
+  });
+
+  it("tell how long each rank takes for a step, and who is slow", async () => {
+    const gang = await rig().joinAll("w0", "w1");
+    const id = await rig().submit({ pretrain: 2, linear: 1 });
+    await Promise.all(gang.map((worker) => worker.accept()));
+    gang[0]?.progress(1);
+    for (const [rank, worker] of gang.entries()) {
+      worker.times = { ownStepSeconds: 0.5 + 2 * rank, dataSeconds: 0.25 };
+    }
+    const slow = `simclr_stage_straggler_ratio{experiment="${id}",rank="1"}`;
+    await until("a straggler", async () => (await samples()).get(slow) === 5);
+    const now = await samples();
+    const figure = (name: string, rank: number) =>
+      now.get(`simclr_rank_${name}_seconds{experiment="${id}",rank="${rank}"}`);
+    assert.deepEqual([figure("step", 0), figure("step", 1)], [0.5, 2.5]);
+    assert.deepEqual([figure("data", 0), figure("data", 1)], [0.25, 0.25]);
+    assert.equal(now.get(`simclr_stage_straggler_ratio{experiment="${id}",rank="0"}`), undefined);
   });
 
   it("come in the format of Prometheus, with help for each", async () => {

@@ -54,7 +54,7 @@ describe("member", () => {
       const { member, effects } = apply(busy, [{ type: "tick" }, 5_250]);
       assert.equal(member.status, "lost");
       assert.deepEqual(effects, [
-        { type: "left", assignment, because: "no heartbeat for 5250 ms" },
+        { type: "lost", assignment, because: "no heartbeat for 5250 ms" },
       ]);
     });
 
@@ -86,7 +86,7 @@ describe("member", () => {
   it("is lost when it does not do what it was told", () => {
     const { member, effects } = apply(busy, [{ type: "evicted", because: "too slow" }, 200]);
     assert.equal(member.status, "lost");
-    assert.deepEqual(effects, [{ type: "left", assignment, because: "too slow" }]);
+    assert.deepEqual(effects, [{ type: "lost", assignment, because: "too slow" }]);
   });
 
   describe("whose connection breaks", () => {
@@ -113,5 +113,53 @@ describe("member", () => {
   it("that is expected back counts as not connected", () => {
     const expected = busyMember(facts, assignment, LEASE_MS, 0);
     assert.equal(expected.status === "busy" && expected.isConnected, false);
+  });
+
+  describe("that drains", () => {
+    const leave: MemberEvent = {
+      type: "draining",
+      draining: { by: "operator", because: "not needed" },
+    };
+    const dismiss = { type: "dismiss", because: "not needed" };
+
+    it("is sent away at once while it holds nothing", () => {
+      const { member, effects } = apply(idle, [leave, 10]);
+      assert.equal(member.status, "idle");
+      assert.deepEqual(effects, [dismiss]);
+    });
+
+    it("is sent away when it has left its generation", () => {
+      const told = apply(busy, [leave, 200]);
+      assert.deepEqual(told.effects, []);
+      const { member, effects } = apply(told.member, [{ type: "drained", generation: 3 }, 300]);
+      assert.deepEqual([member.status, effects], ["idle", [dismiss]]);
+    });
+
+    it("is sent away again when it comes back, in case it has not heard", () => {
+      const { effects } = apply(idle, [leave, 10], [{ type: "joined", facts }, 20]);
+      assert.deepEqual(effects, [dismiss]);
+    });
+
+    it("cannot be assigned anything", () => {
+      const { member } = apply(idle, [leave, 10]);
+      assert.throws(() => apply(member, [{ type: "assign", assignment }, 20]), /while it drains/);
+    });
+
+    it("is not sent away when it leaves by itself", () => {
+      const itself: MemberEvent = {
+        type: "draining",
+        draining: { by: "worker", because: "SIGTERM" },
+      };
+      assert.deepEqual(apply(idle, [itself, 10], [leave, 20]).effects, []);
+    });
+  });
+
+  it("knows the times of its steps while it has some", () => {
+    const times = { ownStepSeconds: 0.5, dataSeconds: 0.125 };
+    const beat = { type: "heartbeat", step: 1, rssBytes: 0 } as const;
+    const { member } = apply(busy, [{ ...beat, times }, 200]);
+    assert.deepEqual(member.times, times);
+    assert.equal(apply(member, [beat, 300]).member.times, undefined);
+    assert.equal(apply(member, [{ type: "drained", generation: 3 }, 300]).member.times, undefined);
   });
 });

@@ -60,6 +60,7 @@ function drawFaults(prng: Prng): Faults {
     stick: prng.next() * 0.005,
     breakUp: prng.next() * 0.01,
     fatal: prng.next() * 0.002,
+    preempt: prng.next() * 0.01,
     coordinatorCrash: prng.next() * 0.02,
     operator: prng.next() * 0.05,
     delay: prng.next() * 0.6,

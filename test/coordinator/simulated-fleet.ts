@@ -6,12 +6,14 @@
 
 import assert from "node:assert/strict";
 import { type Experiment, isFinished } from "../../coordinator/experiment/experiment.ts";
+import { historyOf } from "../../coordinator/experiment/timeline.ts";
 import { Scheduler } from "../../coordinator/scheduler.ts";
 import type { CoordinatorSays, WorkerSays } from "../../coordinator/scheduler-events.ts";
 import type { StoredExperiment } from "../../coordinator/store/store.ts";
 import { openLog } from "../../proto/log.ts";
 import type { Prng } from "../support/prng.ts";
 import { newExperiment, progressOf } from "./experiments.ts";
+import { operateAtWhim, resumeAll, retryAll } from "./simulated-operator.ts";
 import {
   type Faults,
   factsOf,
@@ -60,16 +62,14 @@ export class SimulatedFleet {
 
   /** Puts failed and cancelled experiments back in the queue. */
   retryAll(): void {
-    for (const { id, phase } of this.experiments()) {
-      if (phase.status !== "failed" && phase.status !== "cancelled") continue;
-      this.#scheduler.dispatch({ type: "retry", experimentId: id });
-    }
+    retryAll(this.#scheduler);
   }
 
   async tick(): Promise<void> {
     this.#nowMs += TICK_MS;
     if (this.#prng.chance(this.faults.coordinatorCrash)) this.#crashCoordinator();
-    if (this.#prng.chance(this.faults.operator)) this.#operate();
+    if (this.#prng.chance(this.faults.operator)) operateAtWhim(this.#scheduler, this.#prng);
+    if (this.faults.operator === 0) resumeAll(this.#scheduler);
     while (this.#workers.length < this.#size) this.#startWorker();
 
     for (const worker of [...this.#workers]) this.#disturb(worker);
@@ -140,24 +140,13 @@ export class SimulatedFleet {
         drawGenerations: async (count) => Array.from({ length: count }, () => ++this.#generations),
       },
     });
-    scheduler.restore([...this.#records.values()]);
+    scheduler.restore([...this.#records.values()], 0);
     return scheduler;
   }
 
   #crashCoordinator(): void {
     for (const { link } of this.#workers) if (link) link.isOpen = false;
     this.#scheduler = this.#boot();
-  }
-
-  #operate(): void {
-    const experiments = this.experiments();
-    const chosen = experiments[this.#prng.int(0, experiments.length - 1)];
-    if (!chosen) return;
-    const canRetry = ["failed", "cancelled"].includes(chosen.phase.status);
-    if (canRetry) this.#scheduler.dispatch({ type: "retry", experimentId: chosen.id });
-    else if (!isFinished(chosen) && this.#prng.chance(0.2)) {
-      this.#scheduler.dispatch({ type: "cancel", experimentId: chosen.id });
-    }
   }
 
   #startWorker(): void {
@@ -168,6 +157,7 @@ export class SimulatedFleet {
       holding: undefined,
       frozenTicks: 0,
       isStuck: false,
+      isLeaving: false,
       outbox: [],
     });
   }
@@ -183,11 +173,22 @@ export class SimulatedFleet {
     } else if (worker.holding && this.#prng.chance(this.faults.stick)) {
       worker.isStuck = true;
     }
+    if (!worker.isLeaving && this.#prng.chance(this.faults.preempt)) this.#preempt(worker);
     // A process that hangs does not outlive its connection.
-    if (worker.isStuck && !worker.link?.isOpen) {
-      const index = this.#workers.indexOf(worker);
-      if (index >= 0) this.#workers.splice(index, 1);
-    }
+    const isHung = worker.isStuck && !worker.link?.isOpen;
+    if (isHung || (worker.isLeaving && !worker.holding)) this.#end(worker);
+  }
+
+  #end(worker: SimulatedWorker): void {
+    const index = this.#workers.indexOf(worker);
+    if (index >= 0) this.#workers.splice(index, 1);
+    this.#close(worker);
+  }
+
+  #preempt(worker: SimulatedWorker): void {
+    worker.isLeaving = true;
+    if (worker.holding) worker.holding.isStopping = true;
+    this.#say(worker, { type: "draining", because: "SIGTERM" });
   }
 
   /** The coordinator may see the end of a connection at once, or only when the lease runs out. */
@@ -251,7 +252,11 @@ export class SimulatedFleet {
       // A peer that has not heard of the generation yet may still come: patience, for a while.
       holding.brokenTicks += 1;
       const isHopeless = isBroken || holding.brokenTicks > PATIENCE_TICKS;
-      if (isHopeless) this.#leave(worker, holding, "the gang broke");
+      if (!isHopeless) return;
+      const lostRanks = peers.flatMap(({ workerId }, of) =>
+        this.#holds(workerId, generation) ? [] : [of],
+      );
+      this.#leave(worker, holding, "the gang broke", lostRanks);
       return;
     }
 
@@ -260,6 +265,11 @@ export class SimulatedFleet {
     if (rank === 0) {
       this.#say(worker, { type: "progress", ...fenced, progress: progressOf(stage, holding.step) });
       if (holding.step % CHECKPOINT_EVERY === 0) this.#checkpoints.set(key, holding.step);
+    }
+    if (holding.isStopping) {
+      this.#checkpoints.set(key, holding.step);
+      this.#leave(worker, holding, "told to, at a step boundary");
+      return;
     }
     if (holding.step < STEPS_PER_STAGE) return;
     this.#finish(generation, rank);
@@ -284,7 +294,12 @@ export class SimulatedFleet {
     this.#finished.set(generation, ranks.add(rank));
   }
 
-  #leave(worker: SimulatedWorker, holding: Holding, because: string): void {
+  #leave(
+    worker: SimulatedWorker,
+    holding: Holding,
+    because: string,
+    lostRanks: readonly number[] = [],
+  ): void {
     const { experimentId, generation } = holding.assignment;
     worker.holding = undefined;
     const { step } = holding;
@@ -294,7 +309,7 @@ export class SimulatedFleet {
       generation,
       step,
       because,
-      lostRanks: [],
+      lostRanks,
     });
   }
 
@@ -318,14 +333,22 @@ export class SimulatedFleet {
   #hear(worker: SimulatedWorker, message: CoordinatorSays): void {
     const { holding } = worker;
     if (message.type === "abort") {
-      if (holding?.assignment.generation === message.generation && !worker.isStuck) {
-        this.#leave(worker, holding, "told to");
-      }
+      if (holding?.assignment.generation !== message.generation || worker.isStuck) return;
+      if (message.atStepBoundary) holding.isStopping = true;
+      else this.#leave(worker, holding, "told to");
       return;
     }
-    if (message.type !== "assignment") return;
+    if (message.type === "dismiss") {
+      worker.isLeaving = true;
+      return;
+    }
 
     const { generation, rank, peers, experimentId, stage } = message;
+    if (worker.isLeaving) {
+      const stopped = { step: 0, because: "the worker is leaving", lostRanks: [] };
+      this.#say(worker, { type: "stopped", experimentId, generation, ...stopped });
+      return;
+    }
     const earlier = holding?.assignment.generation;
     assert.equal(earlier, undefined, `${worker.id} got ${generation} while it holds ${earlier}`);
     assert.equal(
@@ -340,6 +363,7 @@ export class SimulatedFleet {
       assignment: message,
       step: this.#checkpoints.get(`${experimentId}/${stage}`) ?? 0,
       brokenTicks: 0,
+      isStopping: false,
     };
   }
 
@@ -360,7 +384,7 @@ export class SimulatedFleet {
   /** Whether some generation was finished by all of its ranks, for each stage that has a result. */
   checkResults(): void {
     for (const experiment of this.experiments()) {
-      for (const { from, to, generation } of experiment.history) {
+      for (const { from, to, generation } of historyOf(experiment.timeline)) {
         if (from !== "running" || (to !== "waiting" && to !== "succeeded")) continue;
         const done = this.#finished.get(generation)?.size;
         assert.equal(done, this.#assigned.get(generation)?.size, `${experiment.id}: early end`);

@@ -16,6 +16,8 @@ export interface Holding {
   step: number;
   /** For how long peers have been missing. */
   brokenTicks: number;
+  /** It was told to stop after the step. */
+  isStopping: boolean;
 }
 
 export interface Link extends Session {
@@ -31,6 +33,8 @@ export interface SimulatedWorker {
   frozenTicks: number;
   /** Heartbeats, but neither trains nor stops any more. */
   isStuck: boolean;
+  /** It ends once it holds nothing. */
+  isLeaving: boolean;
   /** Said, but perhaps not heard: to be said again over the next connection. */
   outbox: WorkerSays[];
 }
@@ -42,6 +46,8 @@ export interface Faults {
   readonly stick: number;
   readonly breakUp: number;
   readonly fatal: number;
+  /** A worker's machine tells it to leave. */
+  readonly preempt: number;
   readonly coordinatorCrash: number;
   readonly operator: number;
   /** Share of a queue's messages that stay in flight for another tick. */
@@ -55,6 +61,7 @@ export const CALM: Faults = {
   stick: 0,
   breakUp: 0,
   fatal: 0,
+  preempt: 0,
   coordinatorCrash: 0,
   operator: 0,
   delay: 0,

@@ -1,7 +1,9 @@
 /** The contract of the store, on a real redis-server. */
 
 import assert from "node:assert/strict";
+import { Redis } from "ioredis";
 import type { Experiment } from "../../coordinator/experiment/experiment.ts";
+import { startTimeline } from "../../coordinator/experiment/timeline.ts";
 import type { Verdict } from "../../coordinator/store/stage-queue.ts";
 import { openStore, type Store } from "../../coordinator/store/store.ts";
 import { openLog } from "../../proto/log.ts";
@@ -70,13 +72,49 @@ describe("store", function () {
       ]);
     });
 
+    it("comes back with its timeline", async () => {
+      const experiment = newExperiment({ id: "a-1", workers: [1] });
+      await store.add(experiment, "{}");
+      const timeline = startTimeline("pretrain", 5);
+      store.save({ ...experiment, timeline });
+      store.save({ ...experiment, timeline, lostSteps: 7 });
+      await reopen();
+      const [stored] = await store.load();
+      assert.deepEqual(stored?.experiment, { ...experiment, timeline, lostSteps: 7 });
+    });
+
+    it("of version 1 is understood", async () => {
+      const experiment = newExperiment({ id: "a-1", workers: [1] });
+      await store.add(experiment, "{}");
+      const { timeline: _, maxRestarts: __, ...rest } = experiment;
+      const change = { unixMs: 5, from: "waiting", to: "cancelled", stage: "pretrain" } as const;
+      const history = [{ ...change, generation: 3, because: "cancelled by an operator" }];
+      const phase = { status: "cancelled" };
+      const old = { version: 1, experiment: { ...rest, restarts: 2, history, phase } };
+      const raw = new Redis(redis.url);
+      await raw.set(`${prefix}:experiment:a-1`, JSON.stringify(old));
+      raw.disconnect();
+      const [stored] = await store.load();
+      const { restarts, maxRestarts, timeline, phase: now } = stored?.experiment ?? {};
+      assert.deepEqual(restarts, { failure: 2, preemption: 0, membership: 0 });
+      assert.equal(maxRestarts, 3);
+      assert.deepEqual(now, { status: "cancelled", because: "cancelled by an operator" });
+      assert.deepEqual(timeline, [
+        {
+          ...{ ...change, generation: 3, sequence: 1, type: "state" },
+          message: "cancelled by an operator",
+        },
+      ]);
+    });
+
     it("is the one that was saved last", async () => {
       const experiment = newExperiment({ id: "a-1", workers: [1] });
       await store.add(experiment, "{}");
-      for (let restarts = 1; restarts <= 100; restarts++) store.save({ ...experiment, restarts });
+      for (let lostSteps = 1; lostSteps <= 100; lostSteps++)
+        store.save({ ...experiment, lostSteps });
       await store.flush();
       const [stored] = await store.load();
-      assert.equal(stored?.experiment.restarts, 100);
+      assert.equal(stored?.experiment.lostSteps, 100);
     });
 
     it("is gone when it is forgotten, and its jobs with it", async () => {
@@ -151,7 +189,10 @@ describe("store", function () {
       await addQueued(experiment);
       await start(park);
       await until("pretrain", async () => (await depth("delayed")) === 1);
-      store.stageEnded({ ...experiment, phase: { status: "cancelled" } }, "pretrain");
+      store.stageEnded(
+        { ...experiment, phase: { status: "cancelled", because: "told to" } },
+        "pretrain",
+      );
       await store.flush();
       assert.deepEqual([await depth("delayed"), await depth("waiting-children")], [0, 0]);
     });
@@ -204,7 +245,10 @@ describe("store", function () {
 
     it("queues an experiment again whose jobs were lost", async () => {
       await addQueued(experiment);
-      store.stageEnded({ ...experiment, phase: { status: "cancelled" } }, "pretrain");
+      store.stageEnded(
+        { ...experiment, phase: { status: "cancelled", because: "told to" } },
+        "pretrain",
+      );
       await reopen();
       const asked = await start(park, [experiment]);
       await until("pretrain", () => asked.includes("a-1 pretrain"));
@@ -224,7 +268,7 @@ describe("store", function () {
     await assert.rejects(store.add(newExperiment({ id: "b-1", workers: [1] }), "{}"), {
       code: "REDIS_UNREACHABLE",
     });
-    store.save({ ...experiment, restarts: 3 });
+    store.save({ ...experiment, lostSteps: 3 });
     store.stageEnded(experiment, "pretrain");
 
     await redis.restart();
@@ -233,7 +277,7 @@ describe("store", function () {
     await store.flush();
     const stored = await store.load();
     assert.deepEqual(
-      stored.map((one) => [one.experiment.id, one.experiment.restarts]),
+      stored.map((one) => [one.experiment.id, one.experiment.lostSteps]),
       [["a-1", 3]],
     );
     await until("the job's next question", () => asked.length > 1, 15_000);
