@@ -107,7 +107,7 @@ export class Ledger {
     for (const entry of after.timeline) {
       if (entry.sequence <= known) continue;
       const { sequence: _, unixMs: __, type, message: because, ...fields } = entry;
-      const event = type === "state" ? "experiment" : type;
+      const event = type === "state" ? "experiment" : type.replaceAll("-", " ");
       const line = { event, experiment: after.id, ...fields, because };
       this.#log[levelOf(entry)](line);
     }

@@ -108,6 +108,8 @@ export class Scheduler {
   /**
    * Takes over what an earlier coordinator has left. Gangs that were training are expected back:
    * each member has a few leases to join again with its generation in hand.
+   *
+   * @param epoch rises from coordinator to coordinator; 0 where none is counted
    */
   restore(stored: readonly StoredExperiment[], epoch: number): void {
     for (const one of stored) {
@@ -121,7 +123,7 @@ export class Scheduler {
       }
       if (isFinished(experiment)) continue;
       const occurrence = "coordinator-took-over";
-      const message = `coordinator number ${epoch} has taken over`;
+      const message = `a coordinator has taken over${epoch === 0 ? "" : `, epoch ${epoch}`}`;
       this.#ledger.apply(experimentId, { type: "noted", occurrence, message });
     }
   }

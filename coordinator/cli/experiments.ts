@@ -147,8 +147,12 @@ function formatDetails(experiment: Experiment): string {
 function formatRestarts({ restarts, ...counts }: ExperimentView): string {
   if (restarts === 0) return "0";
   const { failures, preemptions, membershipChanges } = counts;
-  const kinds = `${failures} failures, ${preemptions} preemptions, ${membershipChanges} changes`;
-  return `${restarts} (${kinds} of members)`;
+  const kinds = [
+    `${failures} after failures`,
+    `${preemptions} after preemptions`,
+    `${membershipChanges} to change members`,
+  ];
+  return `${restarts}: ${kinds.join(", ")}`;
 }
 
 function formatHistory(experiment: Experiment): string {

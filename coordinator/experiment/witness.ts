@@ -58,6 +58,11 @@ function witnessCheckpoint(
   step: number | undefined,
   now: number,
 ): Experiment {
-  if (step === undefined) return experiment;
+  const { timeline, stageIndex, stages } = experiment;
+  const newest = timeline.findLast(({ type }) => type === "checkpoint");
+  // A member tells so when it is durable, and again when it leaves.
+  const isKnown =
+    newest && "step" in newest && newest.step === step && newest.stage === stages[stageIndex]?.name;
+  if (step === undefined || isKnown) return experiment;
   return note(experiment, "checkpoint", { message: `step ${step} is durable`, step, now });
 }

@@ -53,6 +53,7 @@ describe("coordinator command", function () {
       failsWith(await run(["lits"]), 2, /unknown command 'lits'/);
       failsWith(await run(["list", "--jsn"]), 2, /unknown option '--jsn'/);
       failsWith(await run(["start", "--grpc-port", "70000"]), 2, /A port is a whole number/);
+      failsWith(await run(["start", "--stop-timeout", "0"]), 2, /whole number of seconds from 1/);
       failsWith(await run(["list", "--coordinator", "nowhere"]), 2, /nowhere is not HOST:PORT/);
     });
 

@@ -5,6 +5,7 @@ import {
   formatBar,
   formatProgress,
   formatState,
+  formatStraggler,
 } from "../../coordinator/cli/progress-line.ts";
 import { formatCount, formatDuration, formatFigure, formatTable } from "../../proto/cli/format.ts";
 
@@ -147,5 +148,12 @@ describe("figure", () => {
 
   it("stands in a column", () => {
     assert.equal(formatTable(["A", "LONG"], [["one", "1"]]), "A    LONG\none  1\n");
+  });
+});
+
+describe("straggler", () => {
+  it("is named with its rank, its worker and what its time goes to", () => {
+    const slow = { rank: 3, workerId: "9f", workerName: "node-3", ratio: 2.44, phase: "data" };
+    assert.equal(formatStraggler(slow), "rank 3 (node-3) takes 2.4 x as long as the others: data");
   });
 });
