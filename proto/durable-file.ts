@@ -3,6 +3,7 @@
 import { createHash } from "node:crypto";
 import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
 import path from "node:path";
+import { getSystemErrorMap } from "node:util";
 import { FleetError } from "./errors.ts";
 
 export interface WrittenFile {
@@ -73,4 +74,12 @@ export function discard(temporary: string): void {
   } catch {
     // A left-over is never read.
   }
+}
+
+/** What a failed write says, without the path and the call: "no space left on device (ENOSPC)". */
+export function storageReason(thrown: unknown): string {
+  if (!(thrown instanceof Error)) return String(thrown);
+  const { errno, code } = thrown as NodeJS.ErrnoException;
+  const [, meaning] = (errno !== undefined && getSystemErrorMap().get(errno)) || [];
+  return meaning === undefined ? thrown.message : `${meaning} (${code})`;
 }

@@ -7,17 +7,33 @@
  *   manifest.json          step, seed, sizes and SHA-256 of the other files
  *
  * A checkpoint is written into a temporary folder, flushed, and renamed: it is there whole or not
- * at all. Everything here is synchronous; it runs where the training loop runs.
+ * at all. `store-fence.ts` says whose store it is. Everything here is synchronous; checkpoints are
+ * written on the checkpoint thread, and read where they are needed.
  */
 
 import { createHash } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from "node:fs";
 import path from "node:path";
-import { discard, flushFolder, writeDurably } from "../../proto/durable-file.ts";
+import {
+  discard,
+  flushFolder,
+  storageReason,
+  type WrittenFile,
+  writeDurably,
+} from "../../proto/durable-file.ts";
 import { FleetError } from "../../proto/errors.ts";
 import type { HostTensor, NamedTensors } from "../model/model-state.ts";
 import { type Manifest, manifestSchema } from "./manifest.ts";
-import { decodeSafetensors, encodeSafetensors, type SafetensorsTensor } from "./safetensors.ts";
+import { decodeSafetensors, type SafetensorsTensor, safetensorsChunks } from "./safetensors.ts";
+import { assertOwned, claimStore, unfinishedName } from "./store-fence.ts";
 
 export interface Checkpoint {
   readonly manifest: Manifest;
@@ -38,55 +54,72 @@ const MANIFEST_FILE = "manifest.json";
 const FOLDER_PATTERN = /^step-(\d+)$/;
 const TRACKED = ".num_batches_tracked";
 
+/** A checkpoint before its files are. */
+export interface Snapshot extends Omit<Checkpoint, "manifest"> {
+  readonly manifest: Omit<Manifest, "files"> & { readonly generation: number };
+}
+
 /**
- * Writes a checkpoint and removes the oldest beyond `keep`.
+ * Claims the store for the snapshot's generation, writes a checkpoint, and removes the oldest
+ * beyond `keep`.
  *
- * @returns its folder
- * @throws {FleetError} STORAGE_FAILED when the disk is full or the folder is not writable
+ * @returns its folder, and how many bytes are in it
+ * @throws {FleetError} STORAGE_FAILED when the disk is full or the folder is not writable,
+ *   GENERATION_ABORTED when the store belongs to a higher generation
  */
 export function saveCheckpoint(
   store: string,
-  checkpoint: Omit<Checkpoint, "manifest"> & { readonly manifest: Omit<Manifest, "files"> },
+  snapshot: Snapshot,
   keep: number,
-): string {
-  const { manifest, probe } = checkpoint;
-  const folder = path.join(store, `step-${String(manifest.step).padStart(9, "0")}`);
-  const temporary = path.join(store, `.writing-${path.basename(folder)}-${process.pid}`);
-  try {
-    rmSync(temporary, { recursive: true, force: true });
-    mkdirSync(temporary, { recursive: true });
-    const files = {
-      [MODEL_FILE]: writeDurably(path.join(temporary, MODEL_FILE), [
-        encodeSafetensors(withTracked(checkpoint.model, manifest.batchesTracked)),
-      ]),
-      [OPTIMIZER_FILE]: writeDurably(path.join(temporary, OPTIMIZER_FILE), [
-        encodeSafetensors(withTracked(checkpoint.optimizer, undefined)),
-      ]),
-      ...(probe && {
-        [PROBE_FILE]: writeDurably(path.join(temporary, PROBE_FILE), [
-          encodeSafetensors(withTracked(probe, undefined)),
-        ]),
-      }),
-    };
-    const text = `${JSON.stringify({ ...manifest, files }, undefined, 2)}\n`;
-    writeDurably(path.join(temporary, MANIFEST_FILE), [Buffer.from(text)]);
-    rmSync(folder, { recursive: true, force: true });
-    renameSync(temporary, folder);
-    flushFolder(store);
-  } catch (thrown) {
-    discard(temporary);
-    const reason = thrown instanceof Error ? thrown.message : String(thrown);
-    throw new FleetError(
-      "STORAGE_FAILED",
-      `checkpoint of step ${manifest.step} could not be written to ${store}: ${reason}`,
-      { step: manifest.step },
-      thrown,
-    );
+): { readonly folder: string; readonly bytes: number } {
+  const { step, generation } = snapshot.manifest;
+  const folder = path.join(store, `step-${String(step).padStart(9, "0")}`);
+  const temporary = path.join(store, unfinishedName(path.basename(folder), generation));
+  return onStore(store, { step, generation }, () => {
+    try {
+      claimStore(store, generation);
+      rmSync(temporary, { recursive: true, force: true });
+      mkdirSync(temporary);
+      const bytes = writeFiles(temporary, snapshot);
+      assertOwned(store, generation);
+      replaceFolder(folder, temporary);
+      flushFolder(store);
+      for (const old of listFolders(store).slice(keep)) discard(path.join(store, old.name));
+      return { folder, bytes };
+    } catch (thrown) {
+      discard(temporary);
+      throw thrown;
+    }
+  });
+}
+
+/**
+ * Claims a store before there is a checkpoint to write.
+ *
+ * @throws {FleetError} STORAGE_FAILED; GENERATION_ABORTED when it belongs to a higher generation
+ */
+export function openStore(store: string, generation: number): void {
+  onStore(store, { generation }, () => claimStore(store, generation));
+}
+
+/**
+ * Step of the newest checkpoint that looks whole: its manifest can be read, and its files have the
+ * lengths that are said there. What is in them may turn out to be damaged. 0 when there is none.
+ */
+export function newestCheckpointStep(store: string): number {
+  for (const { name } of listFolders(store)) {
+    const folder = path.join(store, name);
+    try {
+      const { files, step } = readManifest(folder);
+      const isWhole = Object.entries(files).every(
+        ([file, { bytes }]) => statSync(path.join(folder, file)).size === bytes,
+      );
+      if (isWhole) return step;
+    } catch {
+      // Whoever reads it says what is wrong with it.
+    }
   }
-  for (const old of listFolders(store).slice(keep)) {
-    rmSync(path.join(store, old.name), { recursive: true, force: true });
-  }
-  return folder;
+  return 0;
 }
 
 /**
@@ -110,11 +143,6 @@ export function findCheckpoint(
     }
   }
   return undefined;
-}
-
-/** By its name only: it may turn out to be damaged. 0 when there is none. */
-export function newestCheckpointStep(store: string): number {
-  return listFolders(store)[0]?.step ?? 0;
 }
 
 /**
@@ -144,6 +172,45 @@ export function readModel(folder: string): {
   const manifest = readManifest(folder);
   const { tensors } = decodeSafetensors(readVerified(folder, MODEL_FILE, manifest));
   return { manifest, tensors };
+}
+
+/** Writes all files of a checkpoint, the manifest last, and returns their bytes. */
+function writeFiles(folder: string, { manifest, model, optimizer, probe }: Snapshot): number {
+  const write = (file: string, tensors: NamedTensors, tracked?: number): WrittenFile =>
+    writeDurably(path.join(folder, file), safetensorsChunks(withTracked(tensors, tracked)));
+  const files = {
+    [MODEL_FILE]: write(MODEL_FILE, model, manifest.batchesTracked),
+    [OPTIMIZER_FILE]: write(OPTIMIZER_FILE, optimizer),
+    ...(probe && { [PROBE_FILE]: write(PROBE_FILE, probe) }),
+  };
+  const text = `${JSON.stringify({ ...manifest, files }, undefined, 2)}\n`;
+  const written = writeDurably(path.join(folder, MANIFEST_FILE), [Buffer.from(text)]);
+  flushFolder(folder);
+  return [written, ...Object.values(files)].reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
+/** Puts `fresh` in the place of `folder`, of which there may be one from a run before. */
+function replaceFolder(folder: string, fresh: string): void {
+  const old = `${fresh}-old`;
+  if (existsSync(folder)) renameSync(folder, old);
+  renameSync(fresh, folder);
+  discard(old);
+}
+
+/** Whatever goes wrong in a store that another generation owns goes wrong because of that. */
+function onStore<Result>(
+  store: string,
+  of: { readonly step?: number; readonly generation: number },
+  action: () => Result,
+): Result {
+  try {
+    return action();
+  } catch (thrown) {
+    assertOwned(store, of.generation);
+    if (!(thrown instanceof Error && "errno" in thrown)) throw thrown;
+    const what = `checkpoints cannot be written to ${store}: ${storageReason(thrown)}`;
+    throw new FleetError("STORAGE_FAILED", what, { ...of, folder: store }, thrown);
+  }
 }
 
 /** Folders of checkpoints, newest first. */
@@ -227,7 +294,7 @@ function floatTensors(folder: string, name: string, manifest: Manifest): NamedTe
 /** Adds num_batches_tracked after each running_var, where PyTorch has it. */
 export function withTracked(
   tensors: NamedTensors,
-  tracked: number | undefined,
+  tracked?: number | undefined,
 ): Map<string, SafetensorsTensor> {
   const result = new Map<string, SafetensorsTensor>();
   for (const [name, { shape, data }] of tensors) {

@@ -17,6 +17,7 @@ export const manifestSchema = z.strictObject({
   epoch: z.number().nonnegative().describe("Epochs completed, with a fraction."),
   seed: count,
   worldSize: count,
+  generation: count.optional().describe("Of the gang that wrote it."),
   batchesTracked: count.describe("num_batches_tracked of every batch norm."),
   scalars: z
     .record(z.string(), z.number())

@@ -55,14 +55,23 @@ export function decodeSafetensors(bytes: Uint8Array): SafetensorsFile {
   return { tensors, metadata: parseMetadata(metadata) };
 }
 
-/**
- * Writes a whole file. Wide types go first, so that every tensor is aligned; the header keeps the
- * map's order. F16 and BF16 can be read but not written.
- */
+/** Writes a whole file; see {@link safetensorsChunks}. */
 export function encodeSafetensors(
   tensors: ReadonlyMap<string, SafetensorsTensor>,
   metadata: Readonly<Record<string, string>> = {},
 ): Uint8Array {
+  return Buffer.concat(safetensorsChunks(tensors, metadata));
+}
+
+/**
+ * The parts of a file, one after the other; tensors are not copied. Wide types go first, so that
+ * every tensor is aligned; the header keeps the map's order. F16 and BF16 can be read but not
+ * written.
+ */
+export function safetensorsChunks(
+  tensors: ReadonlyMap<string, SafetensorsTensor>,
+  metadata: Readonly<Record<string, string>> = {},
+): Uint8Array[] {
   const byWidth = [...tensors].sort(
     ([, a], [, b]) => ELEMENT_TYPES[b.dtype].bytes - ELEMENT_TYPES[a.dtype].bytes,
   );
@@ -83,14 +92,13 @@ export function encodeSafetensors(
   const json = Buffer.from(JSON.stringify(Object.fromEntries(all)));
   const headerBytes = Math.ceil(json.length / LENGTH_BYTES) * LENGTH_BYTES;
 
-  const file = Buffer.alloc(LENGTH_BYTES + headerBytes + size, " ");
-  file.writeBigUInt64LE(BigInt(headerBytes));
-  json.copy(file, LENGTH_BYTES);
-  for (const [name, { data }] of byWidth) {
-    const at = LENGTH_BYTES + headerBytes + offsets.get(name)![0];
-    file.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), at);
-  }
-  return file;
+  const header = Buffer.alloc(LENGTH_BYTES + headerBytes, " ");
+  header.writeBigUInt64LE(BigInt(headerBytes));
+  json.copy(header, LENGTH_BYTES);
+  const bodies = byWidth.map(
+    ([, { data }]) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
+  );
+  return [header, ...bodies];
 }
 
 function splitHeader(bytes: Uint8Array): {

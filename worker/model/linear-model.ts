@@ -7,6 +7,7 @@ import type { ModelRecipe } from "../../proto/recipe.ts";
 import type { Engine, Tensor } from "../engine/engine.ts";
 import { inferFeatures } from "./frozen-backbone.ts";
 import {
+  type Allocate,
   checkTensors,
   type HostTensor,
   type ModelState,
@@ -77,9 +78,9 @@ export class LinearModel {
     ];
   }
 
-  /** A snapshot of backbone and classifier. */
-  exportState(): ModelState {
-    const head = this.#parameters.exportWeights();
+  /** A snapshot of backbone and classifier; the classifier in memory that is given. */
+  exportState(allocate?: Allocate): ModelState {
+    const head = this.#parameters.exportWeights(allocate);
     const { tensors, batchesTracked } = this.#state;
     const merged = this.#plan.tensors.map(({ name }): [string, HostTensor] => [
       name,
@@ -99,8 +100,8 @@ export class LinearModel {
   }
 
   /** Copies of the momentum buffers, by the name of their parameter. */
-  exportVelocities(): NamedTensors {
-    return this.#parameters.exportVelocities();
+  exportVelocities(allocate?: Allocate): NamedTensors {
+    return this.#parameters.exportVelocities(allocate);
   }
 
   /** @throws {FleetError} CHECKPOINT_INVALID when `velocities` are not those of this model */

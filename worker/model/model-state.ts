@@ -13,6 +13,9 @@ export interface HostTensor {
 /** By PyTorch name. */
 export type NamedTensors = ReadonlyMap<string, HostTensor>;
 
+/** Gives memory for so many numbers, into which the state of a model is to be copied. */
+export type Allocate = (elements: number) => Float32Array;
+
 export interface ModelState {
   /** Weights, biases, running means and variances, in state_dict order. */
   readonly tensors: NamedTensors;

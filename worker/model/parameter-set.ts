@@ -2,7 +2,7 @@
 
 import { elementCount, type TensorSpec } from "../../proto/model/model-plan.ts";
 import type { Engine, Tensor } from "../engine/engine.ts";
-import { checkTensors, type HostTensor, type NamedTensors } from "./model-state.ts";
+import { type Allocate, checkTensors, type HostTensor, type NamedTensors } from "./model-state.ts";
 
 export interface Parameter extends TensorSpec {
   readonly weight: Tensor;
@@ -41,13 +41,13 @@ export class ParameterSet {
     }
   }
 
-  exportWeights(): Map<string, HostTensor> {
-    return this.#download("weight");
+  exportWeights(allocate?: Allocate): Map<string, HostTensor> {
+    return this.#download("weight", allocate);
   }
 
   /** Momentum buffers by the name of their parameter. */
-  exportVelocities(): Map<string, HostTensor> {
-    return this.#download("velocity");
+  exportVelocities(allocate?: Allocate): Map<string, HostTensor> {
+    return this.#download("velocity", allocate);
   }
 
   /** @throws {FleetError} CHECKPOINT_INVALID when `values` are not those of this model */
@@ -62,12 +62,13 @@ export class ParameterSet {
     for (const { weight, velocity } of this.list) this.#engine.release(weight, velocity);
   }
 
-  #download(what: "weight" | "velocity"): Map<string, HostTensor> {
+  #download(what: "weight" | "velocity", allocate?: Allocate): Map<string, HostTensor> {
     return new Map(
-      this.list.map((parameter) => [
-        parameter.name,
-        { shape: parameter.shape, data: this.#engine.download(parameter[what]) },
-      ]),
+      this.list.map((parameter) => {
+        const { name, shape } = parameter;
+        const target = allocate?.(elementCount(shape));
+        return [name, { shape, data: this.#engine.download(parameter[what], target) }];
+      }),
     );
   }
 }

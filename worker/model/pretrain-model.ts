@@ -13,6 +13,7 @@ import type { BatchReducer, Engine, Moments, Tensor } from "../engine/engine.ts"
 import { type BackboneTape, backwardBackbone, forwardBackbone } from "./backbone.ts";
 import { inferFeatures } from "./frozen-backbone.ts";
 import {
+  type Allocate,
   checkTensors,
   type HostTensor,
   type ModelState,
@@ -173,9 +174,9 @@ export class PretrainModel {
     return (images) => inferFeatures(pass, this.#plan.backbone, images);
   }
 
-  /** A snapshot of weights and running statistics. */
-  exportState(): ModelState {
-    const weights = this.#parameters.exportWeights();
+  /** A snapshot of weights and running statistics; the weights in memory that is given. */
+  exportState(allocate?: Allocate): ModelState {
+    const weights = this.#parameters.exportWeights(allocate);
     const tensors = this.#plan.tensors.map(({ name }): [string, HostTensor] => [
       name,
       weights.get(name) ?? this.#statistics.get(name)!,
@@ -191,8 +192,8 @@ export class PretrainModel {
   }
 
   /** Copies of the momentum buffers, by the name of their parameter. */
-  exportVelocities(): NamedTensors {
-    return this.#parameters.exportVelocities();
+  exportVelocities(allocate?: Allocate): NamedTensors {
+    return this.#parameters.exportVelocities(allocate);
   }
 
   /** @throws {FleetError} CHECKPOINT_INVALID when `velocities` are not those of this model */

@@ -3,6 +3,7 @@
 import { once } from "node:events";
 import type { Worker } from "node:worker_threads";
 import { FleetError } from "../../proto/errors.ts";
+import type { SaveEvent } from "../checkpoint/checkpoint-link.ts";
 import type { EngineThreadData } from "../train/engine-thread.ts";
 import type { ReplicaKey } from "../train/replica.ts";
 import {
@@ -26,14 +27,18 @@ export type StageOutcome =
   | {
       readonly type: "stopped";
       readonly step: number;
+      /** Newest of its checkpoints that is durable. */
       readonly checkpointStep: number | undefined;
       readonly error: FleetError;
     };
 
-export type StageEvent = Exclude<
+type EngineEvent = Exclude<
   EngineThreadMessage,
   { readonly type: "ready" | "unavailable" | "finished" | "stopped" }
 >;
+
+/** What a running stage tells: by its engine thread, and by the one that writes its checkpoints. */
+export type StageEvent = EngineEvent | SaveEvent;
 
 export class EngineHost {
   readonly name: string;
@@ -86,7 +91,7 @@ export class EngineHost {
   }
 
   /** Runs one stage; resolves when the thread is free again. */
-  async run(job: StageJob, onEvent: (event: StageEvent) => void): Promise<StageOutcome> {
+  async run(job: StageJob, onEvent: (event: EngineEvent) => void): Promise<StageOutcome> {
     const thread = this.#thread;
     const ended = new Promise<StageOutcome>((resolve) => {
       const listen = (message: EngineThreadMessage): void => {
@@ -96,7 +101,11 @@ export class EngineHost {
           resolve(
             message.type === "finished"
               ? message
-              : { ...message, error: FleetError.fromPlain(message.error) },
+              : {
+                  ...message,
+                  checkpointStep: undefined,
+                  error: FleetError.fromPlain(message.error),
+                },
           );
         } else if (message.type !== "ready" && message.type !== "unavailable") {
           onEvent(message);
@@ -104,7 +113,8 @@ export class EngineHost {
       };
       thread.on("message", listen);
     });
-    const ports = [job.group?.port, job.monitor?.port].filter((port) => port !== undefined);
+    const linked = [job.group, job.monitor, job.checkpoints];
+    const ports = linked.map((link) => link?.port).filter((port) => port !== undefined);
     clearTimeout(this.#forgetting);
     const message: MainThreadMessage = { type: "run", job };
     thread.postMessage(message, ports);

@@ -13,11 +13,13 @@ import type { PeerGroup } from "../collective/peer-group.ts";
 import { type PeerServer, startPeerServer } from "../collective/peer-server.ts";
 import type { WorkerConfig } from "../config.ts";
 import { describeJpegDecoder } from "../data/jpeg-decoder.ts";
+import { CheckpointHost } from "./checkpoint-host.ts";
 import { EngineHost, type StageEvent, type StageOutcome } from "./engine-host.ts";
 import { FleetSession } from "./fleet-session.ts";
 import { startHttpServer, type WorkerHttp } from "./http-server.ts";
 import { ProgressReporter } from "./progress-reporter.ts";
 import { StageRunner } from "./stage-runner.ts";
+import { StorageProblems } from "./storage-problems.ts";
 import { WorkerMetrics } from "./worker-metrics.ts";
 
 interface ActiveStage {
@@ -34,6 +36,7 @@ export interface Departure {
 
 interface Parts {
   readonly engine: EngineHost;
+  readonly checkpoints: CheckpointHost;
   readonly server: PeerServer;
   readonly metrics: WorkerMetrics;
   readonly http: WorkerHttp | undefined;
@@ -80,11 +83,12 @@ export class FleetWorker {
     const { host, httpPort: port, peerPort, joinToken, transport } = config;
     const server = await startPeerServer({ host, port: peerPort, joinToken, transport });
     const metrics = new WorkerMetrics(engine.name, engine.device);
-    if (port === undefined) return { engine, server, metrics, http: undefined };
+    const parts = { engine, checkpoints: new CheckpointHost(), server, metrics };
+    if (port === undefined) return { ...parts, http: undefined };
     try {
       const http = await startHttpServer({ host, port, registry: metrics.registry });
       log.info({ port: http.port }, "metrics are served");
-      return { engine, server, metrics, http };
+      return { ...parts, http };
     } catch (thrown) {
       await server.close();
       throw thrown;
@@ -103,19 +107,19 @@ export class FleetWorker {
   }
 
   async #leave(because: string): Promise<Departure> {
-    const { engine, server, http } = this.#parts;
+    const { engine, checkpoints, server, http } = this.#parts;
     const runner = this.#active?.runner;
     this.#session.send({ $case: "draining", value: { because } });
-    runner?.stop(because, { atStepBoundary: true });
+    runner?.stop(because, { atStepBoundary: true, keepCheckpoint: true });
     let isForced = false;
     const force = setTimeout(() => {
       isForced = true;
-      runner?.stop(because, { atStepBoundary: false });
+      runner?.stop(because, { atStepBoundary: false, keepCheckpoint: true });
     }, DRAIN_TIMEOUT_MS);
     const outcome = await this.#activeDone;
     clearTimeout(force);
     await this.#session.close();
-    await Promise.all([server.close(), http?.close(), engine.close()]);
+    await Promise.all([server.close(), http?.close(), engine.close(), checkpoints.close()]);
     const isStopped = outcome?.type === "stopped";
     const isSound = !isStopped || outcome.error.code === "GENERATION_ABORTED";
     return { isDrained: isSound && !isForced };
@@ -162,12 +166,10 @@ export class FleetWorker {
   }
 
   #stopIfCurrent(abort: Abort): void {
-    const { experimentId, generation, because, atStepBoundary } = abort;
+    const { experimentId, generation, because } = abort;
     const active = this.#active;
     if (active?.assignment.experimentId !== experimentId) return;
-    if (active.assignment.generation === generation) {
-      active.runner.stop(because, { atStepBoundary });
-    }
+    if (active.assignment.generation === generation) active.runner.stop(because, abort);
   }
 
   #take(assignment: Assignment): void {
@@ -176,10 +178,11 @@ export class FleetWorker {
       this.#reportStopped(assignment, { step: 0, because });
       return;
     }
-    const { engine, server } = this.#parts;
+    const { engine, checkpoints, server } = this.#parts;
+    const parts = { engine, checkpoints, server, log: this.#log };
     let runner: StageRunner;
     try {
-      runner = new StageRunner(assignment, { ...this.#config, engine, server, log: this.#log });
+      runner = new StageRunner(assignment, { ...this.#config, ...parts });
     } catch (thrown) {
       this.#reportFailure(assignment, { step: 0, error: FleetError.from(thrown) });
       return;
@@ -256,6 +259,7 @@ class StageReporter {
   readonly #metrics: WorkerMetrics;
   readonly #log: Log;
   readonly #progress: ProgressReporter | undefined;
+  readonly #storage: StorageProblems;
   #group: PeerGroup | undefined;
   #reduced = { allReduces: 0, allReduceBytes: 0, allReduceSeconds: 0 };
 
@@ -269,6 +273,7 @@ class StageReporter {
     this.#metrics = metrics;
     this.#log = log;
     const { experimentId, generation, peers, rank, stage: wireStage } = stage.assignment;
+    this.#storage = new StorageProblems(log.child({ experiment: experimentId, rank }));
     const reported = { experimentId, generation, stage: wireStage, worldSize: peers.length };
     this.#progress = rank === 0 ? new ProgressReporter(reported, send) : undefined;
   }
@@ -310,8 +315,21 @@ class StageReporter {
         this.#progress?.monitored(event.figures, nowMs);
         return;
       case "checkpoint":
-        this.#metrics.checkpoint(event.step, event.seconds);
+        this.#metrics.checkpoint(event);
+        this.#storage.note("checkpoints", undefined);
         this.#progress?.checkpoint(event.step, nowMs);
+        this.#progress?.storage(this.#storage.present, nowMs);
+        return;
+      case "checkpoint-failed":
+        if (event.error.code !== "STORAGE_FAILED") return;
+        this.#metrics.checkpointFailed();
+        this.#progress?.checkpointFailed();
+        this.#storage.note("checkpoints", event.error.message);
+        this.#progress?.storage(this.#storage.present, nowMs);
+        return;
+      case "log":
+        this.#storage.note("log", event.problem);
+        this.#progress?.storage(this.#storage.present, nowMs);
         return;
     }
   };

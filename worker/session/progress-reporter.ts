@@ -27,6 +27,8 @@ export class ProgressReporter {
   #monitor: MonitorFigures | undefined;
   #skipped = 0;
   #checkpointStep: number | undefined;
+  #checkpointFailures = 0;
+  #storageProblem: string | undefined;
 
   constructor(stage: ReportedStage, send: (progress: Progress) => void) {
     this.#stage = stage;
@@ -54,8 +56,19 @@ export class ProgressReporter {
     this.#report(nowMs);
   }
 
+  /** A checkpoint is durable. */
   checkpoint(step: number, nowMs: number): void {
     this.#checkpointStep = step;
+    this.#report(nowMs);
+  }
+
+  checkpointFailed(): void {
+    this.#checkpointFailures += 1;
+  }
+
+  /** @param problem why something cannot be written, undefined when everything can */
+  storage(problem: string | undefined, nowMs: number): void {
+    this.#storageProblem = problem;
     this.#report(nowMs);
   }
 
@@ -95,8 +108,8 @@ export class ProgressReporter {
       })),
       probeTop1: this.#monitor?.probe?.top1,
       probeTop5: this.#monitor?.probe?.top5,
-      storageProblem: undefined,
-      checkpointFailures: 0,
+      storageProblem: this.#storageProblem,
+      checkpointFailures: this.#checkpointFailures,
     });
   }
 }

@@ -5,7 +5,7 @@
 
 import path from "node:path";
 import { FleetError } from "../../proto/errors.ts";
-import type { Assignment } from "../../proto/gen/coordinator.ts";
+import type { Abort, Assignment } from "../../proto/gen/coordinator.ts";
 import type { Log } from "../../proto/log.ts";
 import { parseRecipe, type Recipe, type StageName } from "../../proto/recipe.ts";
 import { checkReach, hostOf, type Transport } from "../../proto/transport.ts";
@@ -26,6 +26,7 @@ import {
   type StageJob,
 } from "../train/stage-job.ts";
 import { agreeOnStart, type Start } from "./agree-on-start.ts";
+import type { CheckpointHost, StageCheckpoints } from "./checkpoint-host.ts";
 import type { EngineHost, StageEvent, StageOutcome } from "./engine-host.ts";
 import { monitorPlan, type Place, trainPlan, validationPlan } from "./load-plans.ts";
 import { logIndexing } from "./log-indexing.ts";
@@ -36,6 +37,7 @@ import { waitTogether } from "./wait-together.ts";
 
 export interface StageRunnerOptions {
   readonly engine: EngineHost;
+  readonly checkpoints: CheckpointHost;
   readonly server: PeerServer;
   readonly workDir: string;
   readonly loaderThreads: number;
@@ -65,6 +67,8 @@ export class StageRunner {
   #group: PeerGroup | undefined;
   #bridge: GroupBridge | undefined;
   #monitorLoaders: MonitorLoaders | undefined;
+  #checkpoints: StageCheckpoints | undefined;
+  #keepsCheckpoint = false;
   #job: StageJob | undefined;
   /** Of the last validation, on rank 0: images by true and predicted class. */
   #predictions: Int32Array | undefined;
@@ -92,8 +96,14 @@ export class StageRunner {
   /**
    * Ends the stage early, with GENERATION_ABORTED: at the end of the step under way, together with
    * all ranks, or at once. Before the first step it is at once in either case.
+   *
+   * @param how.keepCheckpoint whether {@link run} waits until the last step is durable, or is not
    */
-  stop(because: string, { atStepBoundary }: { readonly atStepBoundary: boolean }): void {
+  stop(
+    because: string,
+    { atStepBoundary, keepCheckpoint }: Pick<Abort, "atStepBoundary" | "keepCheckpoint">,
+  ): void {
+    this.#keepsCheckpoint ||= keepCheckpoint;
     if (atStepBoundary && this.#job) {
       this.#options.engine.stop(this.#job, STOP_AT_STEP);
       return;
@@ -120,13 +130,17 @@ export class StageRunner {
         error,
       };
     }
+    if (this.#keepsCheckpoint) await this.#checkpoints?.idle();
+    if (outcome.type === "stopped") {
+      outcome = { ...outcome, checkpointStep: this.#checkpoints?.kept.step };
+    }
     await this.#takeDown(outcome);
     if (outcome.type === "finished") await this.#leaveConfusion();
     return outcome;
   }
 
   async #run(listener: StageListener): Promise<StageOutcome> {
-    const { engine, server, joinToken, transport } = this.#options;
+    const { engine, checkpoints, server, joinToken, transport } = this.#options;
     const { collectiveTimeoutMs, loaderThreads } = this.#options;
     const { experimentId, generation, rank, peers, formationTimeoutMs } = this.assignment;
     for (const { address } of peers) checkReach(transport, "peer", hostOf(address));
@@ -161,13 +175,18 @@ export class StageRunner {
     const place = { rank, worldSize: peers.length, startStep: start.step };
     const control = new Int32Array(new SharedArrayBuffer(CONTROL_WORDS * 4));
     this.#bridge = peers.length > 1 ? await bridgeGroup(group) : undefined;
+    const folder = this.#stageFolder(this.stage);
+    const { keep } = this.recipe[this.stage].checkpoint;
+    const store = checkpointStore(folder);
+    if (rank === 0) this.#checkpoints = checkpoints.open({ store, keep }, listener.onEvent);
     this.#job = {
       experimentId,
       stage: this.stage,
+      generation,
       rank,
       worldSize: peers.length,
       recipe: this.recipe,
-      folder: this.#stageFolder(this.stage),
+      folder,
       group: this.#bridge?.link,
       train: await shared(train, trainPlan(this.recipe, this.stage, place)),
       trainImages: train.count,
@@ -177,6 +196,7 @@ export class StageRunner {
       validationImages: validation?.count ?? 0,
       classes: train.classes,
       monitor: start.isMonitored ? this.#openMonitor(data, { place, control, load }) : undefined,
+      checkpoints: this.#checkpoints?.link,
       source: start.source,
       startStep: start.step,
       backboneFrom: this.#findBackbone(start),
@@ -295,6 +315,7 @@ export class StageRunner {
 
   async #takeDown(outcome: StageOutcome): Promise<void> {
     this.#bridge?.close();
+    this.#checkpoints?.close();
     if (outcome.type === "stopped") this.#group?.abort(outcome.error);
     const loaders = [...this.#openLoaders, this.#monitorLoaders];
     await Promise.all(loaders.map((each) => each?.close()));

@@ -2,6 +2,7 @@
 
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import { SOFTWARE_VERSION } from "../../proto/version.ts";
+import type { SaveEvent } from "../checkpoint/checkpoint-link.ts";
 import type { GroupStats } from "../collective/reduce-stats.ts";
 import { type MonitorFigures, PHASES, type StepReport } from "../train/stage-job.ts";
 
@@ -31,6 +32,15 @@ export class WorkerMetrics {
   readonly #currentStep = this.#gauge("step", "Last finished step.");
   readonly #checkpoint = this.#gauge("checkpoint_step", "Step of the newest checkpoint.");
   readonly #checkpointSeconds = this.#gauge("checkpoint_seconds", "Time the checkpoint took.");
+  readonly #checkpointBytes = this.#gauge("checkpoint_bytes", "Size of the newest checkpoint.");
+  readonly #copySeconds = this.#gauge(
+    "checkpoint_copy_seconds",
+    "Time that training stood still for the newest checkpoint.",
+  );
+  readonly #checkpointFailures = this.#counter(
+    "checkpoint_failures_total",
+    "Checkpoints that could not be written.",
+  );
   readonly #bound = this.#gauge("loss_bound", "ln(2N - 1): the loss when all pairs look alike.");
   readonly #atBound = this.#gauge("loss_at_bound", "1 while the loss sits at its bound.");
   readonly #knnTop1 = this.#gauge("knn_top1_percent", "Latest k-NN top-1 accuracy.", ["k"]);
@@ -54,6 +64,8 @@ export class WorkerMetrics {
   begin(labels: StageLabels): void {
     this.end();
     this.#labels = { ...labels, rank: String(labels.rank) };
+    // So that a first failure is seen as a rise.
+    this.#checkpointFailures.inc(this.#labels, 0);
   }
 
   end(): void {
@@ -97,10 +109,17 @@ export class WorkerMetrics {
     if (this.#labels) this.#skipped.inc(this.#labels);
   }
 
-  checkpoint(step: number, seconds: number): void {
+  /** A checkpoint is durable. */
+  checkpoint(event: Extract<SaveEvent, { readonly type: "checkpoint" }>): void {
     if (!this.#labels) return;
-    this.#checkpoint.set(this.#labels, step);
-    this.#checkpointSeconds.set(this.#labels, seconds);
+    this.#checkpoint.set(this.#labels, event.step);
+    this.#checkpointSeconds.set(this.#labels, event.seconds);
+    this.#checkpointBytes.set(this.#labels, event.bytes);
+    this.#copySeconds.set(this.#labels, event.copySeconds);
+  }
+
+  checkpointFailed(): void {
+    if (this.#labels) this.#checkpointFailures.inc(this.#labels);
   }
 
   /** @param growth what the group's counters grew by since the last call */

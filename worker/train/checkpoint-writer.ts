@@ -1,17 +1,15 @@
-/** Checkpoints of a running stage: when rank 0 writes one, and how one is taken up again. */
+/** Checkpoints of a running stage: when rank 0 has one written, and how one is taken up again. */
 
-import { performance } from "node:perf_hooks";
-import { FleetError } from "../../proto/errors.ts";
 import { inputOf } from "../../proto/model/input-view.ts";
-import { readCheckpoint, saveCheckpoint } from "../checkpoint/checkpoint-store.ts";
+import { readCheckpoint, type Snapshot } from "../checkpoint/checkpoint-store.ts";
 import { naming } from "../checkpoint/naming.ts";
-import type { ModelState, NamedTensors } from "../model/model-state.ts";
-import { checkpointStore, type StageContext } from "./stage-context.ts";
+import type { Allocate, ModelState, NamedTensors } from "../model/model-state.ts";
+import type { StageContext } from "./stage-context.ts";
 
-/** A model whose state can be copied out and in. */
+/** A model whose state can be copied out, into memory that is given, and in. */
 export interface Trained {
-  exportState(): ModelState;
-  exportVelocities(): NamedTensors;
+  exportState(allocate?: Allocate): ModelState;
+  exportVelocities(allocate?: Allocate): NamedTensors;
   importState(state: ModelState): void;
   importVelocities(velocities: NamedTensors): void;
 }
@@ -38,80 +36,85 @@ export function restoreCheckpoint(folder: string, model: Trained): Beside {
   return { scalars: manifest.scalars, ...(probe && { probe }) };
 }
 
-/** Decides when rank 0 writes a checkpoint, and writes it. */
+/** Decides when rank 0 writes a checkpoint, and has it written. */
 export class CheckpointWriter {
   readonly #context: StageContext;
   readonly #stepsPerEpoch: number;
   readonly #model: Trained;
-  #savedStep: number | undefined;
+  /** Step of the newest that was sent off, or read. */
+  #sentStep: number | undefined;
 
   constructor(context: StageContext, stepsPerEpoch: number, model: Trained) {
     this.#context = context;
     this.#stepsPerEpoch = stepsPerEpoch;
     this.#model = model;
-    this.#savedStep = context.job.source.type === "checkpoint" ? context.job.startStep : undefined;
+    this.#sentStep = context.job.source.type === "checkpoint" ? context.job.startStep : undefined;
   }
 
-  /** Writes one when `step` ends an epoch or an interval that asks for it. */
-  afterStep(step: number, stepsTotal: number, beside: () => Beside): void {
+  /**
+   * Has one written when `step` ends an epoch or an interval that asks for it.
+   *
+   * @throws {FleetError} what an earlier one was refused for: GENERATION_ABORTED when this rank is
+   *   fenced off, LOSS_NOT_FINITE
+   */
+  afterStep(step: number, stepsTotal: number, beside: (allocate: Allocate) => Beside): void {
     const { everyEpochs, everySteps } = this.#recipe.checkpoint;
+    this.#context.checkpoints?.throwIfRefused();
     const isDue =
       step === stepsTotal ||
       step % (everyEpochs * this.#stepsPerEpoch) === 0 ||
       (everySteps !== undefined && step % everySteps === 0);
-    if (isDue) this.save(step, beside);
+    if (isDue) this.save(step, beside, { isLast: step === stepsTotal });
   }
 
   /**
-   * Writes a checkpoint of `step`, unless this is not rank 0 or it exists already.
+   * Copies the state after `step` and has it written, unless this is not rank 0 or that was done.
+   * Returns when it is copied. Storage that fails is told to the main thread, not here.
    *
-   * @throws {FleetError} STORAGE_FAILED; LOSS_NOT_FINITE when a weight is NaN or infinite, so that
-   *   such a state never replaces a good checkpoint
+   * @param options.isLast whether the stage ends with it
+   * @throws {FleetError} as {@link afterStep}
    */
-  save(step: number, beside: () => Beside): void {
-    const { job, send } = this.#context;
-    if (job.rank !== 0 || step === 0 || this.#savedStep === step) return;
-    const started = performance.now();
-    const { tensors, batchesTracked } = this.#model.exportState();
-    assertFinite(tensors, step);
-    const { scalars, probe } = beside();
-    saveCheckpoint(
-      checkpointStore(job.folder),
-      {
-        model: tensors,
-        optimizer: this.#model.exportVelocities(),
-        ...(probe && { probe }),
-        manifest: {
-          format: "simclr-fleet/checkpoint/1",
-          experimentId: job.experimentId,
-          recipe: job.recipe.name,
-          stage: job.stage,
-          step,
-          epoch: step / this.#stepsPerEpoch,
-          seed: job.recipe.seed,
-          worldSize: job.worldSize,
-          batchesTracked,
-          scalars,
-          model: job.recipe.model,
-          input: inputOf(job.recipe),
-          ...(job.stage === "linear" ? { classes: job.classes } : {}),
-          createdAt: new Date().toISOString(),
-        },
+  save(
+    step: number,
+    beside: (allocate: Allocate) => Beside,
+    options: { readonly isLast: boolean },
+  ): void {
+    const { checkpoints } = this.#context;
+    if (!checkpoints || step === 0 || this.#sentStep === step) return;
+    checkpoints.send((allocate) => this.#copy(step, beside, allocate), options);
+    this.#sentStep = step;
+  }
+
+  #copy(step: number, beside: (allocate: Allocate) => Beside, allocate: Allocate): Snapshot {
+    const { job } = this.#context;
+    const { tensors: model, batchesTracked } = this.#model.exportState(allocate);
+    const optimizer = this.#model.exportVelocities(allocate);
+    const { scalars, probe } = beside(allocate);
+    return {
+      model,
+      optimizer,
+      ...(probe && { probe }),
+      manifest: {
+        format: "simclr-fleet/checkpoint/1",
+        experimentId: job.experimentId,
+        recipe: job.recipe.name,
+        stage: job.stage,
+        step,
+        epoch: step / this.#stepsPerEpoch,
+        seed: job.recipe.seed,
+        worldSize: job.worldSize,
+        generation: job.generation,
+        batchesTracked,
+        scalars,
+        model: job.recipe.model,
+        input: inputOf(job.recipe),
+        ...(job.stage === "linear" ? { classes: job.classes } : {}),
+        createdAt: new Date().toISOString(),
       },
-      this.#recipe.checkpoint.keep,
-    );
-    this.#savedStep = step;
-    send({ type: "checkpoint", step, seconds: (performance.now() - started) / 1000 });
+    };
   }
 
   get #recipe() {
     return this.#context.job.recipe[this.#context.job.stage];
-  }
-}
-
-function assertFinite(tensors: NamedTensors, step: number): void {
-  for (const [name, { data }] of tensors) {
-    if (data.every(Number.isFinite)) continue;
-    throw new FleetError("LOSS_NOT_FINITE", `${name} is not finite after step ${step}`, { step });
   }
 }

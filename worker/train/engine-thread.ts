@@ -10,6 +10,7 @@ import { type ProcessGroup, soloGroup } from "../collective/process-group.ts";
 import { openBatches } from "../data/batch-reader.ts";
 import type { Engine } from "../engine/engine.ts";
 import { type EngineOptions, openEngine } from "../engine/open-engine.ts";
+import { CheckpointSender, settleTogether } from "./checkpoint-sender.ts";
 import { linearEvaluation } from "./linear.ts";
 import { pretrain } from "./pretrain.ts";
 import { ReplicaKeeper } from "./replica.ts";
@@ -47,23 +48,22 @@ function send(message: EngineThreadMessage): void {
 }
 
 function runStage(engine: Engine, job: StageJob, replicas: ReplicaKeeper): void {
-  const progress = { step: job.startStep, checkpointStep: undefined as number | undefined };
+  let step = job.startStep;
   const track = (message: EngineThreadMessage): void => {
-    if (message.type === "step") progress.step = message.report.step;
-    if (message.type === "checkpoint") progress.checkpointStep = message.step;
+    if (message.type === "step") step = message.report.step;
     send(message);
   };
   try {
     const result = runRank(engine, { job, replicas }, track);
     replicas.drop();
-    send({ type: "finished", step: progress.step, result });
+    send({ type: "finished", step: step, result });
   } catch (thrown) {
     const error = FleetError.from(thrown);
     const detail =
       error.code === "UNEXPECTED" && thrown instanceof Error ? thrown.stack : undefined;
     const message = detail ?? error.message;
     const replicaStep = replicas.find(job)?.step;
-    send({ type: "stopped", ...progress, replicaStep, error: { ...error.toPlain(), message } });
+    send({ type: "stopped", step, replicaStep, error: { ...error.toPlain(), message } });
   }
 }
 
@@ -89,12 +89,14 @@ function runInGroup(
   track: (message: EngineThreadMessage) => void,
 ): StageResult | undefined {
   const log = job.rank === 0 ? openStageLog(job.folder, job.startStep) : silentLog;
-  const context: StageContext = { job, group, log, replicas, send: track };
+  const checkpoints = job.checkpoints && new CheckpointSender(job.checkpoints);
+  const context: StageContext = { job, group, log, checkpoints, replicas, send: track };
   track({ type: "running" });
   const train = openBatches(job.train);
   const result = job.validation
     ? linearEvaluation(engine, context, train, openBatches(job.validation))
     : pretrain(engine, context, train);
+  settleTogether(group, checkpoints);
   if (result) log.writeResult(result);
   // Nobody leaves before rank 0 has its result on disk.
   group.barrier();

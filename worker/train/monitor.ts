@@ -8,6 +8,7 @@
 
 import { performance } from "node:perf_hooks";
 import { FleetError } from "../../proto/errors.ts";
+import type { Allocate } from "../model/model-state.ts";
 import { learningRateAt } from "../optim/learning-rate.ts";
 import type { Beside } from "./checkpoint-writer.ts";
 import { type Judged, judgeFeatures } from "./feature-judge.ts";
@@ -107,11 +108,11 @@ export class Monitor {
   }
 
   /** What a checkpoint has to carry. */
-  beside(): Beside {
+  beside(allocate?: Allocate): Beside {
     const figures = this.#figures;
     const images = figures && imagesOf(figures);
     const scalars = figures ? { ...columns(figures), [STEP]: this.#step, [IMAGES]: images! } : {};
-    return { scalars, ...(this.#probe && { probe: this.#probe.exportState() }) };
+    return { scalars, ...(this.#probe && { probe: this.#probe.exportState(allocate) }) };
   }
 
   /** For the stage's result. */

@@ -12,7 +12,12 @@ import { elementCount, type TensorSpec } from "../../proto/model/model-plan.ts";
 import type { MonitorRecipe } from "../../proto/recipe.ts";
 import type { ProcessGroup, SharedFloats, Work } from "../collective/process-group.ts";
 import type { Engine, Tensor } from "../engine/engine.ts";
-import { checkTensors, type HostTensor, type NamedTensors } from "../model/model-state.ts";
+import {
+  type Allocate,
+  checkTensors,
+  type HostTensor,
+  type NamedTensors,
+} from "../model/model-state.ts";
 import { ParameterSet } from "../model/parameter-set.ts";
 import { countHits, type Hits } from "./hits.ts";
 import type { ProbeStep } from "./stage-job.ts";
@@ -126,11 +131,11 @@ export class OnlineProbe {
   }
 
   /** Copies of weights and momentum. */
-  exportState(): NamedTensors {
-    const momentum = [...this.#parameters.exportVelocities()].map(
+  exportState(allocate?: Allocate): NamedTensors {
+    const momentum = [...this.#parameters.exportVelocities(allocate)].map(
       ([name, tensor]): [string, HostTensor] => [name + MOMENTUM, tensor],
     );
-    return new Map([...this.#parameters.exportWeights(), ...momentum]);
+    return new Map([...this.#parameters.exportWeights(allocate), ...momentum]);
   }
 
   /**

@@ -12,6 +12,7 @@ import type { BatchReducer, Engine } from "../engine/engine.ts";
 import { ntXent } from "../loss/nt-xent.ts";
 import { createBatchReducer } from "../model/batch-reducer.ts";
 import { blankState, initialState } from "../model/initial-state.ts";
+import type { Allocate } from "../model/model-state.ts";
 import { PretrainModel } from "../model/pretrain-model.ts";
 import { updateOptions } from "../optim/update-options.ts";
 import type { Beside } from "./checkpoint-writer.ts";
@@ -88,14 +89,14 @@ class Pretraining {
       model: this.#model,
       train: (batch, lr) => this.#step(batch, lr),
       afterStep: () => this.#monitor?.evaluate(progress.step),
-      beside: () => this.#beside(),
+      beside: (allocate) => this.#beside(allocate),
     });
     const result = progress.result();
     return result && { ...result, ...this.#monitor?.result() };
   }
 
-  #beside(): Beside {
-    const { scalars = {}, ...rest } = this.#monitor?.beside() ?? {};
+  #beside(allocate?: Allocate): Beside {
+    const { scalars = {}, ...rest } = this.#monitor?.beside(allocate) ?? {};
     return { ...rest, scalars: { ...this.#bound.scalars(), ...scalars } };
   }
 

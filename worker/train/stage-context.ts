@@ -3,6 +3,7 @@
 import path from "node:path";
 import { FleetError } from "../../proto/errors.ts";
 import type { ProcessGroup } from "../collective/process-group.ts";
+import type { CheckpointSender } from "./checkpoint-sender.ts";
 import type { ReplicaKeeper } from "./replica.ts";
 import {
   CONTROL_STOP,
@@ -16,6 +17,8 @@ export interface StageContext {
   readonly job: StageJob;
   readonly group: ProcessGroup;
   readonly log: StageLog;
+  /** On rank 0, where checkpoints are wanted. */
+  readonly checkpoints: CheckpointSender | undefined;
   readonly replicas: ReplicaKeeper;
   readonly send: (message: EngineThreadMessage) => void;
 }

@@ -8,6 +8,7 @@
 import type { MessagePort } from "node:worker_threads";
 import type { PlainError } from "../../proto/errors.ts";
 import type { Recipe, StageName } from "../../proto/recipe.ts";
+import type { CheckpointLink } from "../checkpoint/checkpoint-link.ts";
 import type { GroupLink } from "../collective/bridge.ts";
 import type { ValidationPlan } from "../data/load-plan.ts";
 import type { SharedBatches } from "../data/loaders.ts";
@@ -29,6 +30,8 @@ export type StateSource =
 export interface StageJob {
   readonly experimentId: string;
   readonly stage: StageName;
+  /** Of the gang: who writes into the stage's folder must be of the highest. */
+  readonly generation: number;
   readonly rank: number;
   readonly worldSize: number;
   readonly recipe: Recipe;
@@ -44,6 +47,8 @@ export interface StageJob {
   readonly classes: readonly string[];
   /** Pre-training on data with labels only, unless the recipe does without. */
   readonly monitor: MonitorJob | undefined;
+  /** How rank 0 has its checkpoints written; undefined on the others. */
+  readonly checkpoints: CheckpointLink | undefined;
   readonly source: StateSource;
   readonly startStep: number;
   /** File or checkpoint with the linear stage's backbone; random when absent. Rank 0 only. */
@@ -160,14 +165,14 @@ export type EngineThreadMessage =
   | { readonly type: "monitored"; readonly figures: MonitorFigures; readonly seconds: number }
   /** Of the last validation, over the gang: images by true and predicted class. Rank 0 only. */
   | { readonly type: "predictions"; readonly counts: Int32Array }
-  | { readonly type: "checkpoint"; readonly step: number; readonly seconds: number }
+  /** Why log lines cannot be written; undefined once they can be again. */
+  | { readonly type: "log"; readonly problem: string | undefined }
   | { readonly type: "notice"; readonly message: string }
   | { readonly type: "warning"; readonly message: string }
   | { readonly type: "finished"; readonly step: number; readonly result: StageResult | undefined }
   | {
       readonly type: "stopped";
       readonly step: number;
-      readonly checkpointStep: number | undefined;
       /** Step of the replica that this thread has kept of the stage. */
       readonly replicaStep: number | undefined;
       readonly error: PlainError;

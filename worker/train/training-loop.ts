@@ -6,6 +6,7 @@
 import { performance } from "node:perf_hooks";
 import type { Batch, BatchReader } from "../data/batch-reader.ts";
 import { stepsPerEpoch } from "../data/sampler.ts";
+import type { Allocate } from "../model/model-state.ts";
 import { learningRateAt } from "../optim/learning-rate.ts";
 import { allReduceTime } from "./all-reduce-time.ts";
 import { type Beside, CheckpointWriter, type Trained } from "./checkpoint-writer.ts";
@@ -25,7 +26,7 @@ export interface StageSteps {
   /** Runs after each step, before its checkpoint is written. */
   readonly afterStep?: () => void;
   /** What else a checkpoint must carry. */
-  readonly beside?: () => Beside;
+  readonly beside?: (allocate?: Allocate) => Beside;
 }
 
 export class TrainingLoop {
@@ -53,8 +54,8 @@ export class TrainingLoop {
   run(batches: BatchReader, steps: StageSteps): void {
     const { progress } = this;
     const checkpoints = new CheckpointWriter(this.#context, this.stepsPerEpoch, steps.model);
-    const beside = (): Beside => {
-      const own = steps.beside?.() ?? { scalars: {} };
+    const beside = (allocate?: Allocate): Beside => {
+      const own = steps.beside?.(allocate) ?? { scalars: {} };
       return { ...own, scalars: { ...progress.scalars(), ...own.scalars } };
     };
     // The model has it now.
@@ -79,7 +80,7 @@ export class TrainingLoop {
         if (progress.step > 0) {
           replicas.keep(copyReplica(job, progress.step, steps.model, beside()));
         }
-        checkpoints.save(progress.step, beside);
+        checkpoints.save(progress.step, beside, { isLast: true });
       });
       throw thrown;
     }

@@ -54,6 +54,7 @@ function train(engine: Engine, spec: StepSpec, job: StageJob): readonly Operatio
     group,
     log: silentLog,
     replicas: new ReplicaKeeper(),
+    checkpoints: undefined,
     send: (message) => {
       if (message.type === "step") send(message);
     },

@@ -80,6 +80,7 @@ async function train(
   const job: StageJob = {
     experimentId: EXPERIMENT,
     stage: "pretrain",
+    generation: 1,
     rank,
     worldSize: spec.world,
     recipe,
@@ -91,6 +92,7 @@ async function train(
     validationImages: 0,
     monitor: undefined,
     classes: [],
+    checkpoints: undefined,
     source: { type: "initial" },
     startStep: 0,
     backboneFrom: undefined,

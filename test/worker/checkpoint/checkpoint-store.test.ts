@@ -34,6 +34,7 @@ describe("checkpoint store", () => {
       epoch: step / 4,
       seed: 7,
       worldSize: 2,
+      generation: 3,
       batchesTracked: step,
       scalars: { loss_first: 5.5 },
       createdAt: "2026-01-02T03:04:05.000Z",
@@ -48,7 +49,7 @@ describe("checkpoint store", () => {
 
   it("gives back every bit of what was saved", () => {
     const saved = checkpointAt(12);
-    const folder = saveCheckpoint(store, saved, 3);
+    const { folder } = saveCheckpoint(store, saved, 3);
     const read: Checkpoint = readCheckpoint(folder);
 
     assert.deepEqual(read.model, saved.model);
@@ -61,7 +62,7 @@ describe("checkpoint store", () => {
 
   it("has the online probe in a file of its own, which must be whole as well", () => {
     const probe = new Map([["fc.bias", { shape: [2], data: Float32Array.of(5, 1e-30) }]]);
-    const folder = saveCheckpoint(store, { ...checkpointAt(12), probe }, 3);
+    const { folder } = saveCheckpoint(store, { ...checkpointAt(12), probe }, 3);
     assert.deepEqual(readCheckpoint(folder).probe, probe);
     assert.deepEqual(readCheckpoint(folder).model, checkpointAt(12).model);
     truncateSync(path.join(folder, "probe.safetensors"), 9);
@@ -74,7 +75,7 @@ describe("checkpoint store", () => {
   });
 
   it("stores num_batches_tracked beside each running variance, as PyTorch does", () => {
-    const folder = saveCheckpoint(store, checkpointAt(12), 3);
+    const { folder } = saveCheckpoint(store, checkpointAt(12), 3);
     const file = decodeSafetensors(readFileSync(path.join(folder, "model.safetensors")));
     assert.deepEqual(file.tensors.get("backbone.bn1.num_batches_tracked"), {
       dtype: "I64",
@@ -85,7 +86,8 @@ describe("checkpoint store", () => {
 
   it("keeps the newest ones and nothing else", () => {
     for (const step of [1, 2, 10, 11]) saveCheckpoint(store, checkpointAt(step), 2);
-    assert.deepEqual(readdirSync(store).sort(), ["step-000000010", "step-000000011"]);
+    const kept = [".generation-3", "step-000000010", "step-000000011"];
+    assert.deepEqual(readdirSync(store).sort(), kept);
   });
 
   it("finds the newest one", () => {
@@ -114,7 +116,7 @@ describe("checkpoint store", () => {
     for (const [title, damage] of Object.entries(damages)) {
       it(`passes over one that ${title}, names it, and takes the one before`, () => {
         saveCheckpoint(store, checkpointAt(10), 3);
-        const newest = saveCheckpoint(store, checkpointAt(20), 3);
+        const { folder: newest } = saveCheckpoint(store, checkpointAt(20), 3);
         damage(newest);
 
         const damaged: string[] = [];
@@ -145,7 +147,7 @@ describe("checkpoint store", () => {
     writeFileSync(file, "");
     assert.throws(() => saveCheckpoint(file, checkpointAt(1), 3), {
       code: "STORAGE_FAILED",
-      message: new RegExp(`step 1 could not be written to ${file}`),
+      message: new RegExp(`^checkpoints cannot be written to ${file}: .*EEXIST`),
     });
   });
 });

@@ -103,7 +103,7 @@ describe("readWeights", () => {
 
   it("reads a checkpoint folder of ours", () => {
     const model = new Map([["backbone.bn1.running_var", { shape: [1], data: Float32Array.of(3) }]]);
-    const folder = saveCheckpoint(
+    const { folder } = saveCheckpoint(
       path.join(dir, "checkpoints"),
       {
         model,
@@ -117,6 +117,7 @@ describe("readWeights", () => {
           epoch: 1.5,
           seed: 7,
           worldSize: 1,
+          generation: 1,
           batchesTracked: 12,
           scalars: {},
           classes: ["cat"],

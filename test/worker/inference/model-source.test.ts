@@ -49,7 +49,7 @@ describe("model source", function () {
       mean: [1, 2, 3] as [number, number, number],
       std: [4, 5, 6] as [number, number, number],
     };
-    const place = saveCheckpoint(
+    const { folder: place } = saveCheckpoint(
       path.join(folder.path, "checkpoints"),
       {
         model: linear.tensors,
@@ -63,6 +63,7 @@ describe("model source", function () {
           epoch: 1,
           seed: 0,
           worldSize: 1,
+          generation: 1,
           batchesTracked: 1,
           scalars: {},
           classes: ["n02123045", "n01440764", "n15075141"],

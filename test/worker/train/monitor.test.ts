@@ -35,6 +35,7 @@ function open(classes = 2) {
       group: soloGroup,
       replicas: new ReplicaKeeper(),
       log: { write: (line) => lines.push(line), writeResult: () => {} },
+      checkpoints: undefined,
       send: (message) => sent.push(message),
     },
     monitor: { classes, splits: { train: { plan, count: 8 }, val: { plan, count: 8 } } },
