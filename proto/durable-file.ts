@@ -4,13 +4,16 @@ import { createHash } from "node:crypto";
 import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
 import path from "node:path";
 import { getSystemErrorMap } from "node:util";
-import { FleetError } from "./errors.ts";
+import { type ErrorDetail, FleetError } from "./errors.ts";
 
 export interface WrittenFile {
   readonly bytes: number;
   /** Hexadecimal. */
   readonly sha256: string;
 }
+
+/** Pauses between attempts at writing what must not get lost: 7.5 s in all. */
+export const STORAGE_PAUSES_MS: readonly number[] = [500, 1000, 2000, 4000];
 
 /** Writes `chunks` one after the other and flushes them to the disk. */
 export function writeDurably(file: string, chunks: Iterable<Uint8Array>): WrittenFile {
@@ -76,10 +79,16 @@ export function discard(temporary: string): void {
   }
 }
 
-/** What a failed write says, without the path and the call: "no space left on device (ENOSPC)". */
-export function storageReason(thrown: unknown): string {
-  if (!(thrown instanceof Error)) return String(thrown);
+/**
+ * STORAGE_FAILED for what a call of the file system threw, with the reason but without the path and
+ * the call: "... : no space left on device (ENOSPC)". Other errors stay what they are.
+ *
+ * @param what cannot be done, and where
+ */
+export function storageError(what: string, thrown: unknown, detail: ErrorDetail = {}): FleetError {
   const { errno, code } = thrown as NodeJS.ErrnoException;
-  const [, meaning] = (errno !== undefined && getSystemErrorMap().get(errno)) || [];
-  return meaning === undefined ? thrown.message : `${meaning} (${code})`;
+  if (thrown instanceof FleetError || errno === undefined) return FleetError.from(thrown);
+  const [, meaning] = getSystemErrorMap().get(errno) ?? [];
+  const reason = meaning ?? (thrown as Error).message;
+  return new FleetError("STORAGE_FAILED", `${what}: ${reason} (${code})`, detail, thrown);
 }

@@ -25,7 +25,7 @@ import path from "node:path";
 import {
   discard,
   flushFolder,
-  storageReason,
+  storageError,
   type WrittenFile,
   writeDurably,
 } from "../../proto/durable-file.ts";
@@ -207,9 +207,8 @@ function onStore<Result>(
     return action();
   } catch (thrown) {
     assertOwned(store, of.generation);
-    if (!(thrown instanceof Error && "errno" in thrown)) throw thrown;
-    const what = `checkpoints cannot be written to ${store}: ${storageReason(thrown)}`;
-    throw new FleetError("STORAGE_FAILED", what, { ...of, folder: store }, thrown);
+    const what = `checkpoints cannot be written to ${store}`;
+    throw storageError(what, thrown, { ...of, folder: store });
   }
 }
 

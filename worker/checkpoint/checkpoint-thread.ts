@@ -5,6 +5,7 @@
 
 import { setTimeout as delay } from "node:timers/promises";
 import { parentPort } from "node:worker_threads";
+import { STORAGE_PAUSES_MS } from "../../proto/durable-file.ts";
 import { FleetError } from "../../proto/errors.ts";
 import { assertFinite } from "./assert-finite.ts";
 import {
@@ -19,9 +20,6 @@ import {
   SLOT_IS_WRITTEN,
 } from "./checkpoint-link.ts";
 import { saveCheckpoint } from "./checkpoint-store.ts";
-
-/** Pauses between attempts at a checkpoint that nothing follows: 7.5 s in all. */
-const RETRY_PAUSES_MS = [500, 1000, 2000, 4000];
 
 let turn: Promise<void> = Promise.resolve();
 
@@ -74,7 +72,7 @@ async function save(stage: OpenStage, request: SaveRequest): Promise<SaveEvent> 
 
 /** @returns bytes written */
 async function attempt({ store, keep }: OpenStage, request: SaveRequest): Promise<number> {
-  for (const pause of request.isLast ? RETRY_PAUSES_MS : []) {
+  for (const pause of request.isLast ? STORAGE_PAUSES_MS : []) {
     try {
       return saveCheckpoint(store, request.snapshot, keep).bytes;
     } catch (thrown) {
