@@ -160,7 +160,13 @@ export interface ShownExperiment {
   readonly reason: string;
   readonly generation: number;
   readonly errorCode?: string;
-  readonly progress?: { readonly step: number; readonly skippedImages: number };
+  readonly progress?: {
+    readonly step: number;
+    readonly skippedImages: number;
+    readonly checkpointStep?: number;
+    readonly storageProblem?: string;
+    readonly checkpointFailures: number;
+  };
 }
 
 /**

@@ -2,11 +2,7 @@ import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import {
-  assertOwned,
-  claimStore,
-  unfinishedName,
-} from "../../../worker/checkpoint/store-fence.ts";
+import { assertOwned, claimStore, unfinishedName } from "../../../worker/checkpoint/store-fence.ts";
 
 describe("store fence", () => {
   let store: string;
@@ -42,7 +38,11 @@ describe("store fence", () => {
 
   it("removes what writers of lower generations have left unfinished, and nothing else", () => {
     const step = "step-000000020";
-    const left = [`.writing-${step}-4711`, unfinishedName(step, 6), `${unfinishedName(step, 6)}-old`];
+    const left = [
+      `.writing-${step}-4711`,
+      unfinishedName(step, 6),
+      `${unfinishedName(step, 6)}-old`,
+    ];
     const kept = ["step-000000010", unfinishedName(step, 7)];
     for (const name of [...left, ...kept]) mkdirSync(path.join(store, name));
     claimStore(store, 7);
