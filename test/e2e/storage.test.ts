@@ -47,7 +47,7 @@ describe("storage that fails while a stage is trained", function () {
     assert.ok(existsSync(path.join(suite.cluster.workDir, id, "pretrain", "result.json")));
   };
 
-  it("goes on without room for files, names the trouble, and writes once there is room", async () => {
+  it("goes on without room for files, says so, and writes once there is room", async () => {
     const { cluster } = suite;
     const limit = (bytes: number | "unlimited"): void => {
       const pid = String(cluster.workers[0]!.pid);
@@ -81,7 +81,7 @@ describe("storage that fails while a stage is trained", function () {
     assert.equal(said.length, 2, "each trouble is named once");
   });
 
-  it("goes on when a file takes the place of the checkpoints, and when the folder is removed", async () => {
+  it("goes on when the checkpoints become a file, and when their folder is removed", async () => {
     const id = await suite.submit(recipe());
     const store = storeOf(id);
     await until("a checkpoint", () => newestCheckpointStep(store), 60_000);

@@ -12,6 +12,7 @@ import path from "node:path";
 import {
   type Checkpoint,
   findCheckpoint,
+  newestCheckpointStep,
   readCheckpoint,
   saveCheckpoint,
 } from "../../../worker/checkpoint/checkpoint-store.ts";
@@ -132,6 +133,39 @@ describe("checkpoint store", () => {
     saveCheckpoint(store, checkpointAt(10), 3);
     writeFileSync(path.join(store, ".writing-step-000000020-1"), "");
     assert.equal(findCheckpoint(store, ignoreDamage)?.manifest.step, 10);
+  });
+
+  it("tells the newest step without reading what is in it", () => {
+    assert.equal(newestCheckpointStep(path.join(store, "absent")), 0);
+    const { folder: older } = saveCheckpoint(store, checkpointAt(10), 3);
+    const { folder: newer } = saveCheckpoint(store, checkpointAt(20), 3);
+    assert.equal(newestCheckpointStep(store), 20);
+    truncateSync(path.join(newer, "model.safetensors"), 40);
+    assert.equal(newestCheckpointStep(store), 10);
+    rmSync(path.join(older, "manifest.json"));
+    assert.equal(newestCheckpointStep(store), 0);
+  });
+
+  it("replaces one of the same step, as a run that is repeated writes it", () => {
+    saveCheckpoint(store, checkpointAt(10), 3);
+    const again = { ...checkpointAt(10), optimizer: new Map() };
+    const { folder } = saveCheckpoint(store, again, 3);
+    assert.equal(readCheckpoint(folder).optimizer.size, 0);
+    assert.deepEqual(readdirSync(store).sort(), [".generation-3", "step-000000010"]);
+  });
+
+  it("takes up a store from before generations were written down", () => {
+    const { folder } = saveCheckpoint(store, checkpointAt(10), 3);
+    rmSync(path.join(store, ".generation-3"));
+    const manifest = path.join(folder, "manifest.json");
+    const { generation, ...old } = JSON.parse(readFileSync(manifest, "utf8"));
+    assert.equal(generation, 3);
+    writeFileSync(manifest, JSON.stringify(old));
+    assert.equal(findCheckpoint(store, ignoreDamage)?.manifest.generation, undefined);
+    assert.equal(
+      saveCheckpoint(store, checkpointAt(20), 3).folder,
+      path.join(store, "step-000000020"),
+    );
   });
 
   it("names the newest one to whoever takes the folder around it for one", () => {

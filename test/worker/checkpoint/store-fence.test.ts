@@ -29,7 +29,7 @@ describe("store fence", () => {
     assert.deepEqual(readdirSync(path.join(store, "absent", "too")), [".generation-1"]);
   });
 
-  it("does not fall back when a lower claim is made late, by a rank that was stopped before", () => {
+  it("is not moved by a lower claim that a stopped rank makes late", () => {
     claimStore(store, 7);
     writeFileSync(path.join(store, ".generation-6"), "");
     assertOwned(store, 7);
