@@ -170,6 +170,8 @@ class BridgedGroup implements EngineGroup {
   /** Received, and not handed out yet. */
   #allocated: SharedFloats | undefined;
   #failure: FleetError | undefined;
+  /** In operations of the main thread. */
+  #waitedMs = 0;
 
   constructor(link: GroupLink) {
     this.rank = link.rank;
@@ -186,6 +188,10 @@ class BridgedGroup implements EngineGroup {
   get allReduceSeconds(): number {
     const ns = loadLong(this.#control, "reduceNs") + loadLong(this.#control, "exchangeReduceNs");
     return ns / 1e9;
+  }
+
+  get waitedSeconds(): number {
+    return (this.#waitedMs + (this.#exchange?.waitedMs ?? 0)) / 1000;
   }
 
   allocate(length: number): SharedFloats {
@@ -314,8 +320,10 @@ class BridgedGroup implements EngineGroup {
   #await(slot: number): void {
     // The group may have ended between the check and the slot's turn to pending.
     const ended = () => Atomics.load(this.#words, STATE_WORD) === ENDED;
+    const began = performance.now();
     const isSilent =
       !ended() && Atomics.wait(this.#words, slot, PENDING, this.#silenceMs) === "timed-out";
+    this.#waitedMs += performance.now() - began;
     const state = Atomics.exchange(this.#words, slot, IDLE);
     if (state === DONE) return;
     if (isSilent) throw new FleetError("UNEXPECTED", "the main thread does not answer");

@@ -92,6 +92,7 @@ export class Exchange {
   readonly #pieces: readonly Piece[];
   readonly #deadlines: Deadlines;
   #posted = 0;
+  #waitedMs = 0;
 
   /**
    * @throws {FleetError} GENERATION_ABORTED when a rank's memory is gone, which the main thread had
@@ -132,6 +133,11 @@ export class Exchange {
     return all;
   }
 
+  /** How long this rank has waited for others to come. */
+  get waitedMs(): number {
+    return this.#waitedMs;
+  }
+
   barrier(): void {
     this.#run("barrier", new Float32Array(0), () => {});
   }
@@ -161,7 +167,9 @@ export class Exchange {
     const startedAt = performance.now();
     const sequence = this.#post(kind, own);
     this.#awaitPosts({ kind, sequence, limitMs: this.#deadlines.limitOf(likes) });
-    this.#deadlines.record(likes, performance.now() - startedAt);
+    const tookMs = performance.now() - startedAt;
+    this.#deadlines.record(likes, tookMs);
+    this.#waitedMs += tookMs;
     const stage = sequence % STAGES;
     this.#assertSame(kind, own.length, sequence);
     read(this.#pieces.map(({ stages }) => stages[stage]!.subarray(0, own.length)));

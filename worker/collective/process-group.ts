@@ -30,6 +30,8 @@ export interface ProcessGroup {
    * when the last of those under way has completed.
    */
   readonly allReduceSeconds: number;
+  /** Seconds since the group formed during which this thread was blocked in a collective. */
+  readonly waitedSeconds: number;
 
   /**
    * Zeros, in memory where sums are fastest: on one host, ranks read one another's as they lie.
@@ -59,6 +61,7 @@ export const soloGroup: ProcessGroup = {
   rank: 0,
   worldSize: 1,
   allReduceSeconds: 0,
+  waitedSeconds: 0,
   allocate: sharedFloats,
   allReduce: () => ({ wait: () => {} }),
   reduceScatter: () => ({ wait: () => {} }),

@@ -47,6 +47,7 @@ function replayingGroup(
     rank,
     worldSize,
     allReduceSeconds: 0,
+    waitedSeconds: 0,
     allGather(own) {
       const result = known[calls++];
       if (result) return result.slice();

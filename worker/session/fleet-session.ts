@@ -14,6 +14,7 @@ import {
   type Assignment,
   type CoordinatorMessage,
   FleetServiceClient,
+  type RankTimes,
   type Register,
   type Running,
   type Welcome,
@@ -33,6 +34,8 @@ export interface FleetSessionOptions {
   /** How long a lost coordinator may stay away. */
   readonly reconnectTimeoutMs: number;
   readonly running: () => Running | undefined;
+  /** Where its time goes; nothing until a step of the present assignment is finished. */
+  readonly times: () => RankTimes | undefined;
   readonly onAssignment: (assignment: Assignment) => void;
   readonly onAbort: (abort: Abort) => void;
   readonly onDismiss: (because: string) => void;
@@ -165,10 +168,10 @@ export class FleetSession {
   }
 
   #beat(): void {
-    const running = this.#options.running();
+    const { running, times } = this.#options;
     this.send({
       $case: "heartbeat",
-      value: { running, rssBytes: process.memoryUsage.rss() },
+      value: { running: running(), rssBytes: process.memoryUsage.rss(), times: times() },
     });
   }
 

@@ -6,7 +6,7 @@
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import { FleetError } from "../../proto/errors.ts";
-import type { Abort, Assignment, Running } from "../../proto/gen/coordinator.ts";
+import type { Abort, Assignment, RankTimes, Running } from "../../proto/gen/coordinator.ts";
 import type { Log } from "../../proto/log.ts";
 import { PROTOCOL_VERSION, SOFTWARE_VERSION } from "../../proto/version.ts";
 import type { PeerGroup } from "../collective/peer-group.ts";
@@ -18,6 +18,7 @@ import { EngineHost, type StageEvent, type StageOutcome } from "./engine-host.ts
 import { FleetSession } from "./fleet-session.ts";
 import { startHttpServer, type WorkerHttp } from "./http-server.ts";
 import { ProgressReporter } from "./progress-reporter.ts";
+import { withStep } from "./rank-times.ts";
 import { StageRunner } from "./stage-runner.ts";
 import { StorageProblems } from "./storage-problems.ts";
 import { WorkerMetrics } from "./worker-metrics.ts";
@@ -26,6 +27,7 @@ interface ActiveStage {
   readonly assignment: Assignment;
   readonly runner: StageRunner;
   step: number;
+  times: RankTimes | undefined;
 }
 
 /** How a worker has left the fleet. */
@@ -154,6 +156,7 @@ export class FleetWorker {
         epochSeen: 0,
       },
       running: () => (this.#active ? runningOf(this.#active) : undefined),
+      times: () => this.#active?.times,
       onAssignment: (assignment) => this.#take(assignment),
       onAbort: (abort) => this.#stopIfCurrent(abort),
       onDismiss: (because) => {
@@ -187,7 +190,7 @@ export class FleetWorker {
       this.#reportFailure(assignment, { step: 0, error: FleetError.from(thrown) });
       return;
     }
-    this.#active = { assignment, runner, step: 0 };
+    this.#active = { assignment, runner, step: 0, times: undefined };
     this.#activeDone = this.#runStage(this.#active);
   }
 
@@ -303,6 +306,7 @@ class StageReporter {
         return;
       case "step":
         this.#stage.step = event.report.step;
+        this.#stage.times = withStep(this.#stage.times, event.report);
         this.#metrics.step(event.report);
         this.flushGroup();
         this.#progress?.step(event.report, nowMs);

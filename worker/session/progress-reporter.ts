@@ -2,10 +2,9 @@
 
 import type { Progress, Stage } from "../../proto/gen/coordinator.ts";
 import type { MonitorFigures, StepReport } from "../train/stage-job.ts";
+import { runningMean } from "./running-mean.ts";
 
 const INTERVAL_MS = 500;
-/** Weight of the newest step in the running means of times. */
-const SMOOTHING = 0.1;
 
 export interface ReportedStage {
   readonly experimentId: string;
@@ -37,11 +36,11 @@ export class ProgressReporter {
 
   step(report: StepReport, nowMs: number): void {
     this.#lastReport = report;
-    this.#stepSeconds = smoothed(this.#stepSeconds, report.stepSeconds);
+    this.#stepSeconds = runningMean(this.#stepSeconds, report.stepSeconds);
     if (report.allReduce) {
       const { seconds, hidden } = report.allReduce;
-      this.#reduceSeconds = smoothed(this.#reduceSeconds, seconds);
-      this.#hiddenSeconds = smoothed(this.#hiddenSeconds, seconds * hidden);
+      this.#reduceSeconds = runningMean(this.#reduceSeconds, seconds);
+      this.#hiddenSeconds = runningMean(this.#hiddenSeconds, seconds * hidden);
     }
     if (report.epochEnded || nowMs - this.#lastMs >= INTERVAL_MS) this.#report(nowMs);
   }
@@ -112,10 +111,6 @@ export class ProgressReporter {
       checkpointFailures: this.#checkpointFailures,
     });
   }
-}
-
-function smoothed(mean: number | undefined, newest: number): number {
-  return mean === undefined ? newest : mean + SMOOTHING * (newest - mean);
 }
 
 function shareOf(part: number | undefined, whole: number | undefined): number | undefined {

@@ -5,6 +5,7 @@ import { SOFTWARE_VERSION } from "../../proto/version.ts";
 import type { SaveEvent } from "../checkpoint/checkpoint-link.ts";
 import type { GroupStats } from "../collective/reduce-stats.ts";
 import { type MonitorFigures, PHASES, type StepReport } from "../train/stage-job.ts";
+import { ownSeconds } from "./rank-times.ts";
 
 /** From a wasm demo step to a large GPU step. */
 const STEP_BUCKETS_S = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
@@ -18,6 +19,12 @@ export interface StageLabels {
 export class WorkerMetrics {
   readonly registry = new Registry();
   readonly #step = this.#histogram("step_seconds", "Duration of a training step.", []);
+  readonly #own = this.#histogram(
+    "own_step_seconds",
+    "Part of a step in which the worker did not wait for others.",
+    [],
+  );
+  readonly #wait = this.#histogram("wait_seconds", "Part in which it did.", []);
   readonly #phase = this.#histogram("step_phase_seconds", "Duration of a step's phase.", ["phase"]);
   readonly #images = this.#counter("images_total", "Source images trained on.");
   readonly #skipped = this.#counter("skipped_images_total", "Images that could not be read.");
@@ -80,6 +87,8 @@ export class WorkerMetrics {
     const labels = this.#labels;
     if (!labels) return;
     this.#step.observe(labels, report.stepSeconds);
+    this.#own.observe(labels, ownSeconds(report));
+    this.#wait.observe(labels, report.waitSeconds);
     for (const phase of PHASES) {
       this.#phase.observe({ ...labels, phase }, report.phaseSeconds[phase]);
     }

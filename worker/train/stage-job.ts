@@ -146,6 +146,8 @@ export interface StepReport extends TrainedStep {
   /** Source images of this rank in this step. */
   readonly images: number;
   readonly stepSeconds: number;
+  /** Part of the step in which this rank waited for others; what is left is its own. */
+  readonly waitSeconds: number;
   readonly phaseSeconds: PhaseSeconds;
   /** Undefined when nothing was reduced: with one worker. */
   readonly allReduce: AllReduceTime | undefined;

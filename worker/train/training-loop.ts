@@ -99,7 +99,7 @@ export class TrainingLoop {
     const { schedule, optimizer, epochs } = job.recipe[job.stage];
     const length = { baseLr: optimizer.lr, epochs, stepsPerEpoch: this.stepsPerEpoch };
     const lr = learningRateAt(schedule, length, batch.step);
-    const reducedBefore = group.allReduceSeconds;
+    const { allReduceSeconds: reducedBefore, waitedSeconds: waitedBefore } = group;
     const { isStopWanted, ...trained } = train(batch, lr);
     const phaseSeconds = this.clock.seconds();
     const finished = this.progress.add({
@@ -108,6 +108,7 @@ export class TrainingLoop {
       lr,
       images: batch.count,
       stepSeconds: (performance.now() - started) / 1000,
+      waitSeconds: group.waitedSeconds - waitedBefore,
       phaseSeconds,
       allReduce: allReduceTime(group.allReduceSeconds - reducedBefore, phaseSeconds.reduce),
     });

@@ -46,6 +46,7 @@ describe("measurement", () => {
     lr: 1,
     images: 4,
     stepSeconds: 1,
+    waitSeconds: 0,
     phaseSeconds: PHASES,
     allReduce: seconds > 0 ? { seconds, hidden } : undefined,
   });

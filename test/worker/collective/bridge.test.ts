@@ -125,6 +125,18 @@ describe("the bridge between main thread and engine thread", function () {
     }
   });
 
+  for (const sharedMemory of [true, false]) {
+    const how = sharedMemory ? "memory shared" : "nothing shared";
+    it(`counts the time that a rank waits for one that comes late, ${how}`, async () => {
+      await start(2, { sharedMemory });
+      const [, prompt] = await gang.each((group) => run(group, "late"));
+      const { values = [] } = prompt as EngineResult;
+      assert.equal(values.length, 5);
+      // It may itself come a little late.
+      for (const waited of values.slice(0, 4)) assert.ok(waited > values[4]! / 2, `${values}`);
+    });
+  }
+
   it("broadcasts into shared memory", async () => {
     await start(3);
     for (const result of await gang.each((group) => run(group, "broadcast"))) {

@@ -53,6 +53,24 @@ const TASKS = {
     const growth = seconds.slice(1).map((now, k) => Math.sign(now - seconds[k]!));
     return [seconds[0]!, ...growth];
   },
+  /** Seconds that this rank has waited when rank 0 comes late to each collective, and by how much. */
+  late: (peers) => {
+    const lateMs = 60;
+    const collectives = [
+      () => peers.allGather(Float32Array.of(1)),
+      () => peers.barrier(),
+      () => peers.allReduce(sharedFloats(10)).wait(),
+      () => peers.allReduce(sharedFloats(100_000)).wait(),
+    ];
+    peers.barrier();
+    const waited = collectives.map((collective) => {
+      if (peers.rank === 0) Atomics.wait(new Int32Array(sharedFloats(1).buffer), 0, 0, lateMs);
+      const before = peers.waitedSeconds;
+      collective();
+      return peers.waitedSeconds - before;
+    });
+    return [...waited, lateMs / 1000];
+  },
   broadcast: ({ rank, broadcast, barrier }) => {
     const buffer = sharedFloats(100_000).fill(rank);
     broadcast(buffer, 1);
@@ -126,6 +144,9 @@ function callsOf(group: ProcessGroup): ProcessGroup {
     worldSize: group.worldSize,
     get allReduceSeconds() {
       return group.allReduceSeconds;
+    },
+    get waitedSeconds() {
+      return group.waitedSeconds;
     },
     allocate: (length) => group.allocate(length),
     allReduce: (buffer) => group.allReduce(buffer),

@@ -62,6 +62,7 @@ describe("FleetSession", function () {
       connectTimeoutMs: 5_000,
       reconnectTimeoutMs: 10_000,
       running: () => undefined,
+      times: () => undefined,
       onAssignment: () => {},
       onAbort: () => {},
       onDismiss: () => {},

@@ -20,6 +20,7 @@ describe("ProgressReporter", () => {
     lr: 0.1,
     images: 8,
     stepSeconds: 0.5,
+    waitSeconds: 0.2,
     phaseSeconds: { data: 0, forward: 0, loss: 0, backward: 0, reduce: 0, update: 0 },
     allReduce: undefined,
   });

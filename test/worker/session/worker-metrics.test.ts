@@ -14,6 +14,7 @@ describe("a worker's metrics", () => {
     lr: 0.1,
     images: 8,
     stepSeconds: 0.5,
+    waitSeconds: 0.2,
     phaseSeconds: { data: 0, forward: 0, loss: 0, backward: 0, reduce: 0.1, update: 0 },
     allReduce: { seconds: 0.4, hidden: 0.75 },
   };
