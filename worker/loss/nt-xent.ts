@@ -31,7 +31,7 @@ export interface NtXentResult {
   readonly dz_RD: Float32Array;
   /** Whether any worker wants to stop. */
   readonly isStopWanted: boolean;
-  /** The first rank whose embeddings are not all finite, when the loss is not. */
+  /** The first rank whose part of the loss is not finite, when the loss is not. */
   readonly brokenRank?: number;
 }
 
@@ -71,16 +71,25 @@ export function ntXent(
     let lossSum = 0;
     for (let r = 0; r < rows; r++) lossSum += similar.logSumExp_R[r]! - similar.positive_R[r]!;
     const own_R = { logSumExp_R: similar.logSumExp_R, lossSum, wantsStop };
-    const { logSumExp_G, total, isStopWanted } = gatherRows(group, own_R);
+    const { logSumExp_G, total, isStopWanted, badRank } = gatherRows(group, own_R);
     const loss = total / rowsGlobal;
 
     const dy = engine.contrastiveGradient(similar, all, logSumExp_G, options);
     const dz_RD = normaliseRowsBackward(z_RD, engine.download(dy), dim);
     const result = { loss, dz_RD, isStopWanted };
-    if (Number.isFinite(loss)) return result;
+    if (badRank === undefined) return result;
     const broken = y_GD.findIndex((value) => !Number.isFinite(value));
-    return { ...result, ...(broken >= 0 && { brokenRank: Math.floor(broken / z_RD.length) }) };
+    // Bad embeddings spoil every rank's rows; without any, the rank with bad rows has spoilt them.
+    return { ...result, brokenRank: broken >= 0 ? Math.floor(broken / z_RD.length) : badRank };
   });
+}
+
+interface GatheredRows {
+  readonly logSumExp_G: Float32Array;
+  readonly total: number;
+  readonly isStopWanted: boolean;
+  /** The first rank whose loss sum is not finite, if there is one. */
+  readonly badRank: number | undefined;
 }
 
 /** Shares every row's log-sum-exp, and adds the ranks' loss sums in rank order. */
@@ -91,11 +100,7 @@ function gatherRows(
     readonly lossSum: number;
     readonly wantsStop: boolean;
   },
-): {
-  readonly logSumExp_G: Float32Array;
-  readonly total: number;
-  readonly isStopWanted: boolean;
-} {
+): GatheredRows {
   const { logSumExp_R, lossSum, wantsStop } = own;
   const rows = logSumExp_R.length;
   const packed = new Float32Array(rows + 3);
@@ -110,11 +115,13 @@ function gatherRows(
   const logSumExp_G = new Float32Array(rows * group.worldSize);
   let total = 0;
   let isStopWanted = false;
+  let badRank: number | undefined;
   for (let rank = 0; rank < group.worldSize; rank++) {
     const at = rank * packed.length;
     logSumExp_G.set(gathered.subarray(at, at + rows), rank * rows);
     total += gathered[at + rows]! + gathered[at + rows + 1]!;
     isStopWanted ||= gathered[at + rows + 2] !== 0;
+    if (!Number.isFinite(total)) badRank ??= rank;
   }
-  return { logSumExp_G, total, isStopWanted };
+  return { logSumExp_G, total, isStopWanted, badRank };
 }

@@ -51,6 +51,11 @@ export class LinearModel {
     return this.#parameters.list;
   }
 
+  /** The backbone's weights and running statistics, on the device. */
+  get frozen(): Iterable<Tensor> {
+    return this.#frozen.values();
+  }
+
   /** Images [N, 3, H, W] to features [N, F], in eval mode; the caller frees them. */
   forwardFeatures(images: Tensor): Tensor {
     const pass = {

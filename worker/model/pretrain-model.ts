@@ -82,6 +82,11 @@ export class PretrainModel {
     return this.#plan.backbone.features;
   }
 
+  /** Running means and variances, in the model's order; only to be read. */
+  get statistics(): readonly HostTensor[] {
+    return this.#plan.tensors.flatMap(({ name }) => this.#statistics.get(name) ?? []);
+  }
+
   /** Steps committed so far: every norm's `num_batches_tracked`. */
   get batchesTracked(): number {
     return this.#batchesTracked;

@@ -51,20 +51,25 @@ export class CheckpointWriter {
     this.#sentStep = context.job.source.type === "checkpoint" ? context.job.startStep : undefined;
   }
 
+  /** Whether `step` ends an epoch or an interval that asks for a checkpoint; so on every rank. */
+  isDue(step: number, stepsTotal: number): boolean {
+    const { everyEpochs, everySteps } = this.#recipe.checkpoint;
+    return (
+      step === stepsTotal ||
+      step % (everyEpochs * this.#stepsPerEpoch) === 0 ||
+      (everySteps !== undefined && step % everySteps === 0)
+    );
+  }
+
   /**
-   * Has one written when `step` ends an epoch or an interval that asks for it.
+   * Has one written when it is due.
    *
    * @throws {FleetError} what an earlier one was refused for: GENERATION_ABORTED when this rank is
    *   fenced off, LOSS_NOT_FINITE
    */
   afterStep(step: number, stepsTotal: number, beside: (allocate: Allocate) => Beside): void {
-    const { everyEpochs, everySteps } = this.#recipe.checkpoint;
     this.#context.checkpoints?.throwIfRefused();
-    const isDue =
-      step === stepsTotal ||
-      step % (everyEpochs * this.#stepsPerEpoch) === 0 ||
-      (everySteps !== undefined && step % everySteps === 0);
-    if (isDue) this.save(step, beside, { isLast: step === stepsTotal });
+    if (this.isDue(step, stepsTotal)) this.save(step, beside, { isLast: step === stepsTotal });
   }
 
   /**

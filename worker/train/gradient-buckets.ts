@@ -3,7 +3,8 @@
  *
  * All gradients lie in one shared buffer, last parameters first, because backward produces them in
  * that order. The buffer is cut into buckets of about `bucketBytes`; as soon as the last gradient
- * of a bucket has been stored, its all-reduce starts while backward goes on.
+ * of a bucket has been stored, they are looked at, and the bucket's all-reduce starts while backward
+ * goes on.
  */
 
 import assert from "node:assert/strict";
@@ -17,7 +18,13 @@ interface Slot {
 
 interface Bucket {
   readonly floats: SharedFloats;
-  readonly parameters: number;
+  readonly parameters: readonly number[];
+}
+
+export interface BucketOptions {
+  readonly bucketBytes: number;
+  /** Looks at a gradient before any rank can see it; when it throws, none does. */
+  readonly check: (parameter: number, gradient: Float32Array) => void;
 }
 
 export class GradientBuckets {
@@ -25,13 +32,20 @@ export class GradientBuckets {
   readonly #group: ProcessGroup;
   readonly #slots: readonly Slot[];
   readonly #buckets: readonly Bucket[];
+  readonly #check: BucketOptions["check"];
   #missing: number[] = [];
   #works: Work[] = [];
 
   /** @param sizes elements of each parameter, in the order of the model's parameters */
-  constructor(engine: Engine, group: ProcessGroup, sizes: readonly number[], bucketBytes: number) {
+  constructor(
+    engine: Engine,
+    group: ProcessGroup,
+    sizes: readonly number[],
+    { bucketBytes, check }: BucketOptions,
+  ) {
     this.#engine = engine;
     this.#group = group;
+    this.#check = check;
     const layout = layOut(group, sizes, bucketBytes);
     this.#slots = layout.slots;
     this.#buckets = layout.buckets;
@@ -40,6 +54,8 @@ export class GradientBuckets {
 
   /**
    * Stores a gradient of this rank; starts the bucket's all-reduce when it is the last one in it.
+   *
+   * @throws whatever the check of a gradient throws; then the bucket stays on this rank
    */
   add(parameter: number, gradient: Tensor): void {
     const slot = this.#slots[parameter];
@@ -49,9 +65,7 @@ export class GradientBuckets {
     assert.ok(missing >= 0, `parameter ${parameter} has a second gradient in one step`);
     this.#missing[slot.bucket] = missing;
     if (missing > 0) return;
-    const bucket = this.#buckets[slot.bucket];
-    assert.ok(bucket);
-    this.#works.push(this.#group.allReduce(bucket.floats));
+    this.#start(slot.bucket);
   }
 
   /** Blocks until every gradient is the sum over all ranks, and opens the next step. */
@@ -71,8 +85,15 @@ export class GradientBuckets {
     return slot.gradient;
   }
 
+  #start(index: number): void {
+    const bucket = this.#buckets[index];
+    assert.ok(bucket);
+    for (const each of bucket.parameters) this.#check(each, this.gradient(each));
+    this.#works.push(this.#group.allReduce(bucket.floats));
+  }
+
   #reset(): void {
-    this.#missing = this.#buckets.map((bucket) => bucket.parameters);
+    this.#missing = this.#buckets.map((bucket) => bucket.parameters.length);
     this.#works = [];
   }
 }
@@ -87,12 +108,12 @@ function layOut(
   const slots: Slot[] = [];
   const buckets: Bucket[] = [];
   let begin = 0;
-  let parameters = 0;
+  let parameters: number[] = [];
   let at = 0;
   const close = (): void => {
     buckets.push({ floats: shared.subarray(begin, at), parameters });
     begin = at;
-    parameters = 0;
+    parameters = [];
   };
   for (let parameter = sizes.length - 1; parameter >= 0; parameter--) {
     const size = sizes[parameter]!;
@@ -101,7 +122,7 @@ function layOut(
       gradient: shared.subarray(at, at + size),
     };
     at += size;
-    parameters += 1;
+    parameters.push(parameter);
     if ((at - begin) * 4 >= bucketBytes || parameter === 0) close();
   }
   return { slots, buckets };

@@ -17,9 +17,10 @@ import { blankState, initialState } from "../model/initial-state.ts";
 import { LinearModel } from "../model/linear-model.ts";
 import type { ModelState } from "../model/model-state.ts";
 import { updateOptions } from "../optim/update-options.ts";
-import { assertFiniteNumbers } from "./finite.ts";
+import { assertFiniteNumbers, type NumberCheck, openNumberCheck } from "./finite.ts";
 import type { Accuracy } from "./hits.ts";
 import { sumPredictions } from "./predictions.ts";
+import { type HeldTensors, ReplicaCheck } from "./replica-check.ts";
 import { type Restored, restoreState } from "./restore-state.ts";
 import { isStopWanted, type StageContext } from "./stage-context.ts";
 import type { StageResult } from "./stage-job.ts";
@@ -50,6 +51,7 @@ class LinearEvaluation {
   readonly #validation: BatchReader;
   readonly #model: LinearModel;
   readonly #loop: TrainingLoop;
+  readonly #check: NumberCheck;
   /** Gradients of the head's parameters one after the other, then {@link SUMS}: one all-reduce. */
   readonly #shared: SharedFloats;
   /** Views into it, by parameter. */
@@ -65,6 +67,7 @@ class LinearEvaluation {
     this.#context = context;
     this.#validation = validation;
     this.#loop = new TrainingLoop(context);
+    this.#check = openNumberCheck(context, () => this.#loop.progress.step + 1);
     this.#predictions = new Int32Array(context.job.recipe.linear.classes ** 2);
     const { model, restored } = openModel(engine, context);
     this.#model = model;
@@ -84,11 +87,17 @@ class LinearEvaluation {
     this.#validateIfDue();
     this.#loop.run(batches, {
       model: this.#model,
+      replicaCheck: new ReplicaCheck(this.#engine, this.#context, () => this.#held()),
       train: (batch, lr) => this.#step(batch, lr),
       afterStep: () => this.#validateIfDue(),
       beside: () => ({ scalars: { [VALIDATED]: this.#validatedStep } }),
     });
     return this.#result();
+  }
+
+  *#held(): HeldTensors {
+    yield* this.#model.frozen;
+    for (const { weight, velocity } of this.#model.parameters) yield* [weight, velocity];
   }
 
   /** Not again what an earlier generation has done; but what it was stopped before or during. */
@@ -136,8 +145,17 @@ class LinearEvaluation {
         engine.download(gradient, this.#gradients[index]);
       }
       this.#shared.set([lossSum, Number(isStopWanted(job))], elements - SUMS);
+      this.#checkOwn();
       clock.end("backward");
     });
+  }
+
+  /** Before the other ranks see them: the loss and the gradients of this one. */
+  #checkOwn(): void {
+    this.#check(this.#shared.subarray(-SUMS), "loss is");
+    for (const [index, { name }] of this.#model.parameters.entries()) {
+      this.#check(this.#gradients[index]!, `the gradient of ${name} is`);
+    }
   }
 
   #validate(): void {

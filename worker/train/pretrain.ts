@@ -16,11 +16,12 @@ import type { Allocate } from "../model/model-state.ts";
 import { PretrainModel } from "../model/pretrain-model.ts";
 import { updateOptions } from "../optim/update-options.ts";
 import type { Beside } from "./checkpoint-writer.ts";
-import { assertFiniteNumbers, guardReducer } from "./finite.ts";
+import { assertFiniteNumbers, guardReducer, type NumberCheck, openNumberCheck } from "./finite.ts";
 import { GradientBuckets } from "./gradient-buckets.ts";
 import { LossBoundWatch } from "./loss-bound-watch.ts";
 import { Monitor } from "./monitor.ts";
 import { passOver } from "./monitor-batches.ts";
+import { type HeldTensors, ReplicaCheck } from "./replica-check.ts";
 import { restoreState } from "./restore-state.ts";
 import { isStopWanted, type StageContext } from "./stage-context.ts";
 import type { MonitorJob, StageResult } from "./stage-job.ts";
@@ -39,6 +40,7 @@ class Pretraining {
   readonly #engine: Engine;
   readonly #context: StageContext;
   readonly #model: PretrainModel;
+  readonly #check: NumberCheck;
   readonly #buckets: GradientBuckets;
   readonly #reducer: BatchReducer | undefined;
   readonly #loop: TrainingLoop;
@@ -57,18 +59,23 @@ class Pretraining {
     const restored = restoreState(context, this.#model);
     progress.restore(restored.beside.scalars);
     this.#bound.restore(restored.beside.scalars);
-    this.#buckets = new GradientBuckets(
-      engine,
-      group,
-      this.#model.parameters.map(({ shape }) => elementCount(shape)),
-      recipe.collective.bucketBytes,
-    );
+    this.#check = openNumberCheck(context, () => progress.step + 1);
+    this.#buckets = this.#openBuckets();
     const isSynced = recipe.pretrain.syncBatchNorm && job.worldSize > 1;
-    this.#reducer = isSynced
-      ? guardReducer(createBatchReducer(group), job.rank, () => progress.step + 1)
-      : undefined;
+    this.#reducer = isSynced ? guardReducer(createBatchReducer(group), this.#check) : undefined;
     this.#monitor = job.monitor && this.#openMonitor(job.monitor);
     if (job.startStep > 0) this.#monitor?.restore(restored, job.startStep);
+  }
+
+  #openBuckets(): GradientBuckets {
+    const { job, group } = this.#context;
+    const { parameters } = this.#model;
+    const sizes = parameters.map(({ shape }) => elementCount(shape));
+    return new GradientBuckets(this.#engine, group, sizes, {
+      bucketBytes: job.recipe.collective.bucketBytes,
+      check: (index, gradient) =>
+        this.#check(gradient, `the gradient of ${parameters[index]?.name} is`),
+    });
   }
 
   #openMonitor(monitor: MonitorJob): Monitor {
@@ -87,12 +94,19 @@ class Pretraining {
     const { progress } = this.#loop;
     this.#loop.run(batches, {
       model: this.#model,
+      replicaCheck: new ReplicaCheck(this.#engine, this.#context, () => this.#held()),
       train: (batch, lr) => this.#step(batch, lr),
       afterStep: () => this.#monitor?.evaluate(progress.step),
       beside: (allocate) => this.#beside(allocate),
     });
     const result = progress.result();
     return result && { ...result, ...this.#monitor?.result() };
+  }
+
+  /** Running statistics of a rank's own batches are its own, too. */
+  *#held(): HeldTensors {
+    for (const { weight, velocity } of this.#model.parameters) yield* [weight, velocity];
+    if (this.#context.job.recipe.pretrain.syncBatchNorm) yield* this.#model.statistics;
   }
 
   #beside(allocate?: Allocate): Beside {
@@ -135,15 +149,14 @@ class Pretraining {
       const dim = z.shape[1] ?? 0;
       const z_RD = engine.download(z);
       clock.end("forward");
-      const where = { rank: job.rank, step: batch.step + 1 };
-      assertFiniteNumbers(z_RD, { ...where, what: "embeddings are" });
+      this.#check(z_RD, "embeddings are");
       const { loss, dz_RD, brokenRank, ...told } = ntXent(engine, group, z_RD, {
         dim,
         temperature: stage.temperature,
         wantsStop: isStopWanted(job),
       });
-      const rank = brokenRank ?? job.rank;
-      assertFiniteNumbers(Float32Array.of(loss), { ...where, rank, what: "loss is" });
+      const where = { rank: brokenRank ?? job.rank, step: batch.step + 1, what: "loss is" };
+      assertFiniteNumbers(Float32Array.of(loss), where);
       this.#monitor?.backward(features, batch.labels);
       clock.end("loss");
       const dz = engine.upload(dz_RD, z.shape);

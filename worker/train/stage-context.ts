@@ -13,6 +13,9 @@ import {
 } from "./stage-job.ts";
 import type { StageLog } from "./stage-log.ts";
 
+/** A look at this rank's numbers, or at whether all ranks hold the same. */
+export type CheckKind = "numbers" | "replicas";
+
 export interface StageContext {
   readonly job: StageJob;
   readonly group: ProcessGroup;
@@ -21,6 +24,8 @@ export interface StageContext {
   readonly checkpoints: CheckpointSender | undefined;
   readonly replicas: ReplicaKeeper;
   readonly send: (message: EngineThreadMessage) => void;
+  /** Runs each check of a step; absent, it just runs. The benchmark measures them here. */
+  readonly runCheck?: (kind: CheckKind, check: () => void) => void;
 }
 
 /** Folder of a stage's checkpoints. */

@@ -12,12 +12,14 @@ import { allReduceTime } from "./all-reduce-time.ts";
 import { type Beside, CheckpointWriter, type Trained } from "./checkpoint-writer.ts";
 import { PhaseClock } from "./phase-clock.ts";
 import { copyReplica } from "./replica.ts";
+import type { ReplicaCheck } from "./replica-check.ts";
 import { type StageContext, stoppedAtStep, throwIfStopped } from "./stage-context.ts";
 import { STOP_NOW, type TrainedStep } from "./stage-job.ts";
 import { reportStep, TrainingProgress } from "./training-progress.ts";
 
 export interface StageSteps {
   readonly model: Trained;
+  readonly replicaCheck: ReplicaCheck;
   /**
    * Trains on one batch at learning rate `lr`, and moves the model. Every rank tells in it whether
    * it wants to stop, and learns whether any does.
@@ -49,7 +51,8 @@ export class TrainingLoop {
    * Runs to the end of the stage. When it ends early, the state after the last whole step is kept
    * in memory, and saved.
    *
-   * @throws {FleetError} GENERATION_ABORTED, DATA_INVALID, LOSS_NOT_FINITE, STORAGE_FAILED
+   * @throws {FleetError} GENERATION_ABORTED, DATA_INVALID, LOSS_NOT_FINITE, REPLICAS_DIVERGED,
+   *   STORAGE_FAILED
    */
   run(batches: BatchReader, steps: StageSteps): void {
     const { progress } = this;
@@ -70,6 +73,8 @@ export class TrainingLoop {
         this.clock.end("data");
         const isStopWanted = this.#step(batch, started, steps);
         batches.done();
+        const isKept = isStopWanted || checkpoints.isDue(progress.step, progress.stepsTotal);
+        steps.replicaCheck.afterStep(progress.step, isKept);
         if (isStopWanted) this.#stopTogether();
         steps.afterStep?.();
         checkpoints.afterStep(progress.step, progress.stepsTotal, beside);

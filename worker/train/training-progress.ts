@@ -65,8 +65,8 @@ export class TrainingProgress {
 
   /**
    * Saves what was reached when a stage ends early: the state after the last whole step is sound,
-   * unless the numbers themselves went wrong, or a defect may have struck in the middle of an
-   * update.
+   * unless the numbers themselves went wrong, on this rank or another, or a defect may have struck
+   * in the middle of an update.
    */
   rescue(thrown: unknown, save: () => void): void {
     const { code } = FleetError.from(thrown);
@@ -110,6 +110,7 @@ export function reportStep({ log, send, job }: StageContext, report: StepReport)
     lr: report.lr,
     images_per_s: round((report.images * job.worldSize) / report.stepSeconds, 2),
     step_s: round(report.stepSeconds, 5),
+    wait_s: round(report.waitSeconds, 5),
     ...phaseColumns(report.phaseSeconds),
     ...allReduceColumns(report.allReduce),
   });

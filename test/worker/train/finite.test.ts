@@ -22,7 +22,9 @@ describe("assertFiniteNumbers", () => {
 describe("guardReducer", () => {
   it("stops NaN on the rank where it arose, before the others see it", () => {
     const unreachable = () => assert.fail("NaN must not be shared");
-    const guarded = guardReducer({ moments: unreachable, sums: unreachable }, 1, () => 5);
+    const guarded = guardReducer({ moments: unreachable, sums: unreachable }, (values, what) =>
+      assertFiniteNumbers(values, { rank: 1, step: 5, what }),
+    );
     const variance = Float32Array.of(Number.NaN);
     assert.throws(() => guarded.moments({ mean: Float32Array.of(0), variance, count: 4 }), {
       message: /rank 1: activations are NaN in step 5/,

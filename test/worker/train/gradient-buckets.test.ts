@@ -12,6 +12,9 @@ describe("GradientBuckets", () => {
     engine.scope(() => buckets.add(parameter, engine.upload(data, [data.length])));
   };
 
+  const open = (group: ProcessGroup, bucketBytes: number, check = () => {}): GradientBuckets =>
+    new GradientBuckets(engine, group, sizes, { bucketBytes, check });
+
   /** Two ranks that hold the same: every sum is twice the own value. */
   function twinGroup(): ProcessGroup & { readonly reduced: SharedFloats[] } {
     const reduced: SharedFloats[] = [];
@@ -24,7 +27,7 @@ describe("GradientBuckets", () => {
 
   it("starts a bucket's all-reduce when its last gradient arrives, in whatever order", () => {
     const group = twinGroup();
-    const buckets = new GradientBuckets(engine, group, sizes, 5 * 4);
+    const buckets = open(group, 5 * 4);
     give(buckets, 2);
     assert.equal(group.reduced.length, 0);
     give(buckets, 3);
@@ -38,7 +41,7 @@ describe("GradientBuckets", () => {
   });
 
   it("holds the sums after finish, step after step", () => {
-    const buckets = new GradientBuckets(engine, twinGroup(), sizes, 1);
+    const buckets = open(twinGroup(), 1);
     for (let step = 0; step < 2; step++) {
       for (const parameter of [3, 2, 1, 0]) give(buckets, parameter);
       buckets.finish();
@@ -50,7 +53,7 @@ describe("GradientBuckets", () => {
   });
 
   it("refuses a second gradient and a missing one", () => {
-    const buckets = new GradientBuckets(engine, soloGroup, sizes, 1);
+    const buckets = open(soloGroup, 1);
     give(buckets, 3);
     assert.throws(() => give(buckets, 3), /parameter 3 has a second gradient/);
     assert.throws(() => buckets.finish(), /without gradient/);
