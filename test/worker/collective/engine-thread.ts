@@ -55,7 +55,7 @@ const TASKS = {
   },
   /** Seconds that this rank has waited when rank 0 comes late to each collective, and by how much. */
   late: (peers) => {
-    const lateMs = 60;
+    const lateMs = 200;
     const collectives = [
       () => peers.allGather(Float32Array.of(1)),
       () => peers.barrier(),

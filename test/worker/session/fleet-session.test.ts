@@ -92,6 +92,22 @@ describe("FleetSession", function () {
     assert.deepEqual(cases, ["register", "heartbeat", "heartbeat"]);
   });
 
+  it("tells in its heartbeats where its time goes", async () => {
+    const times = { ownStepSeconds: 1.5, dataSeconds: 0.25 };
+    const told = await new Promise((resolve) => {
+      void openCoordinator(0, (call) => {
+        welcome(call);
+        call.on("data", ({ message }: WorkerMessage) => {
+          if (message?.$case === "heartbeat") resolve(message.value.times);
+        });
+      }).then(({ port, close }) => {
+        closing.push(close);
+        open(port, { times: () => times });
+      });
+    });
+    assert.deepEqual(told, times);
+  });
+
   it("comes back to a coordinator that was restarted, saying what it trains", async () => {
     const registered: WorkerMessage[] = [];
     const onSession = (call: Call): void => {

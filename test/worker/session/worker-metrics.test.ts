@@ -58,6 +58,19 @@ describe("a worker's metrics", () => {
     assert.deepEqual(await samples(), []);
   });
 
+  it("tell the worker's own part of its steps from what it waited", async () => {
+    const metrics = open();
+    metrics.step(report);
+    metrics.step(report);
+    const text = await metrics.registry.metrics();
+    const sums = /^simclr_worker_(own_step|wait)_seconds_sum\{.*\} (.*)$/gm;
+    const found = [...text.matchAll(sums)].map(([, name, sum]) => [name, sum]);
+    assert.deepEqual(found, [
+      ["own_step", "0.6"],
+      ["wait", "0.4"],
+    ]);
+  });
+
   it("say nothing of all-reduces where one worker trains alone", async () => {
     const metrics = open();
     metrics.step({ ...report, allReduce: undefined });
