@@ -44,6 +44,20 @@ describe("bench:step", function () {
     assert.ok(all_reduce_s > 0 && all_reduce_hidden >= 0 && all_reduce_hidden <= 1, stdout);
   });
 
+  it("measures what the checks of a step cost", async () => {
+    const options = ["--size", "16", "--world", "2", "--steps", "3", "--checks", "--json"];
+    const { code, stdout, stderr } = await bench(...options).exited();
+    assert.equal(code, 0, stderr);
+    const { checks } = JSON.parse(stdout);
+    assert.ok(
+      Object.values<number>(checks).every((value) => value > 0),
+      stdout,
+    );
+    const { overhead, numbers_s, replicas_s, step_s } = checks;
+    const expected = (numbers_s + replicas_s / 100) / step_s;
+    assert.ok(Math.abs(overhead - expected) < 1e-5, stdout);
+  });
+
   it("compares with a peer, run after run", async () => {
     const { dir, remove } = await tempDir();
     try {
@@ -107,6 +121,8 @@ describe("bench:step", function () {
     [["--size", "16", "--profile"], /tfjs:wasm does not measure its operations/],
     [["--peer", MAIN, "--profile"], /not together with --peer/],
     [["--peer", MAIN, "--sync-bn"], /--sync-bn is unfair/],
+    [["--checks", "--steps", "2"], /--checks takes turns of 3 --steps/],
+    [["--checks", "--scaling", "--world", "2"], /--checks varies our steps/],
     [["--scaling"], /--scaling compares --world 2 or more with 1/],
     [["--scaling", "--world", "2", "--profile"], /not together with --scaling/],
   ] as const) {

@@ -3,7 +3,7 @@
  *
  * All gradients lie in one shared buffer, last parameters first, because backward produces them in
  * that order. The buffer is cut into buckets of about `bucketBytes`; as soon as the last gradient
- * of a bucket has been stored, they are looked at, and the bucket's all-reduce starts while backward
+ * of a bucket has been stored, all are looked at, and the bucket's all-reduce starts while backward
  * goes on.
  */
 

@@ -6,6 +6,7 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import { FleetError } from "../../../proto/errors.ts";
 import { runBench } from "../bench-command.ts";
 import type { PeerCommand } from "../run-script.ts";
+import { STEPS_PER_TURN } from "./check-costs.ts";
 import { type Comparison, compare, type Round } from "./compare.ts";
 import type { StepMeasurement } from "./measurement.ts";
 import { runPeer } from "./run-peer.ts";
@@ -22,9 +23,10 @@ import { comparisonTable, profileTable, roundLine, stepTable } from "./tables.ts
 
 const DEFAULT_PEER = "../shared/peers/torch_simclr.py";
 
-interface Options extends Omit<StepSpec, "stem" | "syncBn"> {
+interface Options extends Omit<StepSpec, "stem" | "syncBn" | "checks"> {
   readonly stem?: StepSpec["stem"];
   readonly syncBn?: true;
+  readonly checks?: true;
   readonly json?: true;
   readonly profile?: true;
   readonly scaling?: true;
@@ -63,15 +65,28 @@ async function bench(options: Options, signal: AbortSignal): Promise<void> {
   print(options, jsonOf(spec, found.ours, found), comparisonTable(spec, found));
 }
 
-/** @throws {FleetError} RECIPE_INVALID when the network cannot take such images */
+/** @throws {FleetError} USAGE, RECIPE_INVALID when the network cannot take such images */
 function specOf(options: Options): StepSpec {
   const { engine, arch, size, batch, world, threads, precision, steps, warmup } = options;
   const stem = options.stem ?? (size <= CIFAR_SIZE_MAX ? "cifar" : "imagenet");
   const syncBn = options.syncBn === true;
+  const checks = isCheckCosts(options);
   const sizes = { size, batch, world, threads, steps, warmup };
-  const spec = { engine, arch, stem, precision, syncBn, ...sizes };
+  const spec = { engine, arch, stem, precision, syncBn, checks, ...sizes };
   stepRecipe(spec);
   return spec;
+}
+
+/** @throws {FleetError} USAGE */
+function isCheckCosts({ checks, steps, peer, scaling }: Options): boolean {
+  if (!checks) return false;
+  if (peer || scaling) {
+    throw new FleetError("USAGE", "--checks varies our steps: not together with --peer, --scaling");
+  }
+  if (steps < STEPS_PER_TURN) {
+    throw new FleetError("USAGE", `--checks takes turns of ${STEPS_PER_TURN} --steps`);
+  }
+  return true;
 }
 
 /** @throws {FleetError} USAGE */
@@ -94,7 +109,7 @@ function peerScript({ peer, profile, syncBn }: Options): string | undefined {
 }
 
 function jsonOf(spec: StepSpec, ours: StepMeasurement, found?: Comparison): object {
-  const { engine: _, syncBn: sync_bn, ...task } = spec;
+  const { engine: _, syncBn: sync_bn, checks: _checks, ...task } = spec;
   const { engine, device, ...figures } = ours;
   const { ours: _ours, ...comparison } = found ?? {};
   return { engine, device, ...task, sync_bn, ...figures, ...comparison };
@@ -130,6 +145,7 @@ const command = new Command("bench:step")
   .option("--steps <n>", "steps to measure", positive, 5)
   .option("--warmup <n>", "steps before them", natural, 2)
   .option("--sync-bn", "batch norm over all ranks")
+  .option("--checks", "also measure what looking for NaN and comparing replicas costs")
   .option("--profile", "also list rank 0's operations by their time")
   .option("--peer [file]", `compare with this script (default: ${DEFAULT_PEER})`)
   .option("--python <file>", "interpreter of the peer", "python3")

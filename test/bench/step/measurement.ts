@@ -7,6 +7,8 @@ import {
   type PhaseSeconds,
   type StepReport,
 } from "../../../worker/train/stage-job.ts";
+import type { CheckCosts } from "./check-costs.ts";
+import type { RankMeasurement } from "./rank-messages.ts";
 import type { StepSpec } from "./step-spec.ts";
 
 /** The figures that ours and the peer have in common. */
@@ -29,6 +31,7 @@ export interface StepMeasurement extends Figures {
   /** Share of it, 0 to 1, for which the engine did not wait. */
   readonly all_reduce_hidden?: number;
   readonly profile?: readonly ProfileRow[];
+  readonly checks?: CheckCosts;
 }
 
 /** One kind of operation, per step of rank 0. */
@@ -62,7 +65,7 @@ export function laterMedian(values: readonly number[]): number {
 export function measurementOf(
   spec: StepSpec,
   reports: readonly StepReport[],
-  { engine, device, peakRssMb, profile }: MeasuredRun,
+  { engine, device, peakRssMb, profile, checks }: RankMeasurement,
 ): StepMeasurement {
   const measured = reports.slice(spec.warmup);
   const seconds = measured.map(({ stepSeconds }) => stepSeconds);
@@ -84,6 +87,7 @@ export function measurementOf(
       reduced.map((each) => each.hidden),
     ),
     ...(profile.length > 0 ? { profile: profileRows(profile, seconds) } : {}),
+    ...(checks && { checks }),
   };
 }
 
@@ -106,13 +110,6 @@ export function allReduceFigures(
     all_reduce_s: round(median(seconds), 6),
     all_reduce_hidden: round(median(hidden), 4),
   };
-}
-
-interface MeasuredRun {
-  readonly engine: string;
-  readonly device: string;
-  readonly peakRssMb: number;
-  readonly profile: readonly OperationProfile[];
 }
 
 /**

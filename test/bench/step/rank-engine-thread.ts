@@ -7,15 +7,21 @@ import { parentPort, workerData } from "node:worker_threads";
 import { FleetError } from "../../../proto/errors.ts";
 import { connectGroup } from "../../../worker/collective/bridge.ts";
 import { soloGroup } from "../../../worker/collective/process-group.ts";
-import type { Engine, OperationProfile } from "../../../worker/engine/engine.ts";
+import type { Engine } from "../../../worker/engine/engine.ts";
 import { openEngine } from "../../../worker/engine/open-engine.ts";
 import { pretrain } from "../../../worker/train/pretrain.ts";
 import { ReplicaKeeper } from "../../../worker/train/replica.ts";
 import type { StageContext } from "../../../worker/train/stage-context.ts";
 import type { StageJob } from "../../../worker/train/stage-job.ts";
 import { silentLog } from "../../../worker/train/stage-log.ts";
-import type { RankThreadData, RankThreadJob, RankThreadMessage } from "./rank-messages.ts";
-import type { StepSpec } from "./step-spec.ts";
+import { CheckClock } from "./check-costs.ts";
+import type {
+  RankFindings,
+  RankThreadData,
+  RankThreadJob,
+  RankThreadMessage,
+} from "./rank-messages.ts";
+import { CHECKSUM_EVERY_STEPS, type StepSpec } from "./step-spec.ts";
 import { syntheticBatches } from "./synthetic-batches.ts";
 
 await serve(workerData as RankThreadData);
@@ -40,14 +46,15 @@ async function open(spec: StepSpec, profile: boolean): Promise<Engine> {
 
 function run(engine: Engine, spec: StepSpec, job: StageJob): void {
   try {
-    send({ type: "done", profile: train(engine, spec, job) });
+    send({ type: "done", findings: train(engine, spec, job) });
   } catch (thrown) {
     fail(thrown);
   }
 }
 
-/** @returns what the engine measured of its operations in the measured steps */
-function train(engine: Engine, spec: StepSpec, job: StageJob): readonly OperationProfile[] {
+/** @returns what the engine measured of its operations in the measured steps, and of the checks */
+function train(engine: Engine, spec: StepSpec, job: StageJob): RankFindings {
+  const checks = spec.checks ? new CheckClock(spec.warmup) : undefined;
   const group = job.group ? connectGroup(job.group) : soloGroup;
   const context: StageContext = {
     job,
@@ -58,15 +65,18 @@ function train(engine: Engine, spec: StepSpec, job: StageJob): readonly Operatio
     send: (message) => {
       if (message.type === "step") send(message);
     },
+    ...(checks && { runCheck: checks.runCheck }),
   };
   const batches = syntheticBatches(spec, job.rank, (step) => {
     // What was measured until now belongs to the warm-up.
     if (step === spec.warmup) engine.takeProfile?.();
+    checks?.beginStep();
   });
   pretrain(engine, context, batches);
+  checks?.beginStep();
   const profile = engine.takeProfile?.() ?? [];
   group.barrier();
-  return profile;
+  return { profile, ...(checks && { checks: checks.costs(CHECKSUM_EVERY_STEPS) }) };
 }
 
 function send(message: RankThreadMessage): void {

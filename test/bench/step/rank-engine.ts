@@ -2,10 +2,14 @@
 
 import type { Worker } from "node:worker_threads";
 import { FleetError } from "../../../proto/errors.ts";
-import type { OperationProfile } from "../../../worker/engine/engine.ts";
 import { startThread } from "../../../worker/session/threads.ts";
 import type { StageJob, StepReport } from "../../../worker/train/stage-job.ts";
-import type { RankThreadData, RankThreadJob, RankThreadMessage } from "./rank-messages.ts";
+import type {
+  RankFindings,
+  RankThreadData,
+  RankThreadJob,
+  RankThreadMessage,
+} from "./rank-messages.ts";
 
 type Ready = Extract<RankThreadMessage, { type: "ready" }>;
 
@@ -27,17 +31,14 @@ export class RankEngine {
   }
 
   /** Runs all steps. */
-  async run(
-    job: StageJob,
-    onStep: (report: StepReport) => void,
-  ): Promise<readonly OperationProfile[]> {
+  async run(job: StageJob, onStep: (report: StepReport) => void): Promise<RankFindings> {
     this.#thread.on("message", (message: RankThreadMessage) => {
       if (message.type === "step") onStep(message.report);
     });
     const done = answer(this.#thread, "done");
     const message: RankThreadJob = { job };
     this.#thread.postMessage(message, job.group ? [job.group.port] : []);
-    return (await done).profile;
+    return (await done).findings;
   }
 
   async close(): Promise<void> {

@@ -4,6 +4,7 @@ import type { PlainError } from "../../../proto/errors.ts";
 import type { Peer } from "../../../worker/collective/membership.ts";
 import type { OperationProfile } from "../../../worker/engine/engine.ts";
 import type { StageJob, StepReport } from "../../../worker/train/stage-job.ts";
+import type { CheckCosts } from "./check-costs.ts";
 import type { StepSpec } from "./step-spec.ts";
 
 /** Bench to rank, first. */
@@ -23,14 +24,20 @@ export interface RankPeers {
   readonly peers: readonly Peer[];
 }
 
+/** What a rank's engine thread found. */
+export interface RankFindings {
+  /** Of the measured steps together; empty unless asked for. */
+  readonly profile: readonly OperationProfile[];
+  /** There when asked for. */
+  readonly checks?: CheckCosts;
+}
+
 /** What one rank found. */
-export interface RankMeasurement {
+export interface RankMeasurement extends RankFindings {
   readonly engine: string;
   readonly device: string;
   /** High-water mark of the process, from its beginning to the end of the last step. */
   readonly peakRssMb: number;
-  /** Of the measured steps together; empty unless asked for. */
-  readonly profile: readonly OperationProfile[];
 }
 
 /** Rank to bench. */
@@ -55,5 +62,5 @@ export interface RankThreadJob {
 export type RankThreadMessage =
   | { readonly type: "ready"; readonly engine: string; readonly device: string }
   | { readonly type: "step"; readonly report: StepReport }
-  | { readonly type: "done"; readonly profile: readonly OperationProfile[] }
+  | { readonly type: "done"; readonly findings: RankFindings }
   | { readonly type: "failed"; readonly error: PlainError };

@@ -13,7 +13,13 @@ import type { SharedBatches } from "../../../worker/data/loaders.ts";
 import { CONTROL_WORDS, type StageJob, type StepReport } from "../../../worker/train/stage-job.ts";
 import { readProcess } from "../process-tree.ts";
 import { RankEngine } from "./rank-engine.ts";
-import type { RankMeasurement, RankMessage, RankPeers, RankTask } from "./rank-messages.ts";
+import type {
+  RankFindings,
+  RankMeasurement,
+  RankMessage,
+  RankPeers,
+  RankTask,
+} from "./rank-messages.ts";
 import { imagesPretended, stepRecipe } from "./step-spec.ts";
 
 const EXPERIMENT = "bench-step";
@@ -51,11 +57,11 @@ async function measure({ spec, profile, ...rest }: RankTask): Promise<RankMeasur
   const othersListen = once(process, "message");
   await tell({ type: "listening", address: server.address });
   const [{ peers }] = (await othersListen) as [RankPeers];
-  const operations = await train(engine, server, peers, { spec, profile, ...rest });
+  const findings = await train(engine, server, peers, { spec, profile, ...rest });
   const peakRssMb = (readProcess(process.pid)?.peakRssKb ?? Number.NaN) / 1024;
   await engine.close();
   await server.close();
-  return { engine: engine.name, device: engine.device, peakRssMb, profile: operations };
+  return { engine: engine.name, device: engine.device, peakRssMb, ...findings };
 }
 
 async function train(
@@ -63,7 +69,7 @@ async function train(
   server: PeerServer,
   peers: readonly Peer[],
   { rank, spec, folder, timeoutMs }: RankTask,
-): Promise<RankMeasurement["profile"]> {
+): Promise<RankFindings> {
   const recipe = stepRecipe(spec);
   const group = await joinGroup({
     server,

@@ -18,6 +18,7 @@ const SPEC: StepSpec = {
   steps: 3,
   warmup: 1,
   syncBn: false,
+  checks: false,
 };
 
 /** Stands for Python and PyTorch. */

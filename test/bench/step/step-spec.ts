@@ -28,12 +28,17 @@ export interface StepSpec {
   /** Steps before the measured ones. */
   readonly warmup: number;
   readonly syncBn: boolean;
+  /** Leaves the checks out of some steps, to find what they cost. */
+  readonly checks: boolean;
 }
 
 const DEPTHS = { resnet18: 18, resnet34: 34, resnet50: 50 } as const;
 
 /** Of all built-in recipes the nearest to the peer's optimizer and loss. */
 const BASE = "simclr_resnet50_8xb32-coslr-200e_in1k";
+
+/** How often a recipe that does not say compares replicas. */
+export const CHECKSUM_EVERY_STEPS = parseRecipe(findRecipe(BASE)).elastic.checksumEverySteps;
 
 /**
  * The recipe of the peer's step: LARS at a constant rate of 0.3, temperature 0.1, gradients
@@ -66,6 +71,7 @@ export function stepRecipe(spec: StepSpec): Recipe {
       optimizer: { type: "lars", lr: 0.3, momentum: 0.9, weightDecay: 1e-6 },
       schedule: { warmupEpochs: 0, decay: "constant" },
     },
+    elastic: spec.checks ? { checksumEverySteps: 1 } : {},
     // Not run; but a recipe must be sound as a whole.
     linear: { ...base.linear, validation: { resizeEdge: Math.max(256, spec.size) } },
   });

@@ -3,7 +3,7 @@
 import { PHASES } from "../../../worker/train/stage-job.ts";
 import type { Comparison, Measured, Round, Sides } from "./compare.ts";
 import type { Figures, ProfileRow, StepMeasurement } from "./measurement.ts";
-import type { StepSpec } from "./step-spec.ts";
+import { CHECKSUM_EVERY_STEPS, type StepSpec } from "./step-spec.ts";
 
 export function stepTable(spec: StepSpec, found: StepMeasurement): string {
   const { step_s, images_per_s, peak_rss_mb, loss } = found;
@@ -14,6 +14,7 @@ export function stepTable(spec: StepSpec, found: StepMeasurement): string {
     ["rate", `${images_per_s} images/s`],
     ["memory", `${peak_rss_mb} MB, the largest rank's peak`],
     ["loss", String(loss)],
+    ...checkRows(found),
   ]);
 }
 
@@ -83,6 +84,17 @@ function allReduce({ all_reduce_s, all_reduce_hidden }: StepMeasurement): string
   return [["all-reduce", `${seconds(all_reduce_s)}, ${percent(all_reduce_hidden)} hidden`]];
 }
 
+function checkRows({ checks }: StepMeasurement): string[][] {
+  if (!checks) return [];
+  const { step_s, numbers_s, replicas_s, numbers_ratio, overhead } = checks;
+  return [
+    ["no checks", `${seconds(step_s)}`],
+    ["numbers", `${milliseconds(numbers_s)} a step; steps with / without ${numbers_ratio}`],
+    ["replicas", `${milliseconds(replicas_s)} a comparison, every ${CHECKSUM_EVERY_STEPS} steps`],
+    ["overhead", `${(100 * overhead).toFixed(3)} % of the step`],
+  ];
+}
+
 function cells({ images_per_s, step_s, peak_rss_mb, loss }: Figures): string[] {
   return [String(images_per_s), seconds(step_s), String(peak_rss_mb), String(loss)];
 }
@@ -104,6 +116,10 @@ function profileCells(row: ProfileRow): string[] {
 
 function percent(share: number): string {
   return `${(100 * share).toFixed(1)} %`;
+}
+
+function milliseconds(value: number): string {
+  return `${(1000 * value).toFixed(1)} ms`;
 }
 
 function seconds(value: number): string {

@@ -53,7 +53,7 @@ const TASKS = {
     const growth = seconds.slice(1).map((now, k) => Math.sign(now - seconds[k]!));
     return [seconds[0]!, ...growth];
   },
-  /** Seconds that this rank has waited when rank 0 comes late to each collective, and by how much. */
+  /** Seconds that this rank waits in each collective that rank 0 comes late to, and how late. */
   late: (peers) => {
     const lateMs = 200;
     const collectives = [
