@@ -44,6 +44,7 @@ function runRank({ job, fault }: RankThreadData): RankThreadResult {
     job,
     group: counting(gang, counts),
     replicas: new ReplicaKeeper(),
+    checkpoints: undefined,
     log: silentLog,
     send: (message) => {
       if (message.type === "step") step = message.report.step;

@@ -62,6 +62,7 @@ describe("a fault that nothing else would show", function () {
       const job: StageJob = {
         experimentId: "e1",
         stage,
+        generation: 1,
         rank: group.rank,
         worldSize,
         recipe,
@@ -72,6 +73,7 @@ describe("a fault that nothing else would show", function () {
         validation: undefined,
         validationImages: 0,
         monitor: undefined,
+        checkpoints: undefined,
         classes: ["a", "b"],
         source: { type: "initial" },
         startStep: 0,
