@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { FleetError } from "../proto/errors.ts";
 import type { Log } from "../proto/log.ts";
-import type { Candidate } from "./gang/plan-gangs.ts";
+import type { Candidate } from "./gang/worker-pool.ts";
 import {
   type Assignment,
   busyMember,

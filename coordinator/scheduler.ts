@@ -15,11 +15,12 @@ import { carryOut, type Hands } from "./carry-out.ts";
 import { drainWorker } from "./drain-worker.ts";
 import { type Experiment, holdersOf, isFinished, presentStage } from "./experiment/experiment.ts";
 import { GIVE_UP } from "./experiment/experiment-stopping.ts";
-import { type GangRequest, planGangs } from "./gang/plan-gangs.ts";
+import { followPlan } from "./follow-plan.ts";
 import type { Straggler } from "./gang/stragglers.ts";
 import { GenerationNumbers } from "./generation-numbers.ts";
 import { type ExperimentListener, Ledger } from "./ledger.ts";
 import type { Assignment, Draining, Member, WorkerFacts } from "./member/member.ts";
+import { Planner } from "./planner.ts";
 import { Roster } from "./roster.ts";
 import type { Running, SchedulerEvent, Session, WorkerSays } from "./scheduler-events.ts";
 import { StoppingGangs } from "./stopping-gangs.ts";
@@ -62,6 +63,7 @@ export class Scheduler {
   readonly #leaseMs: number;
   readonly #roster: Roster;
   readonly #ledger: Ledger;
+  readonly #planner: Planner;
   /** Experiments whose present stage the queue has let go. */
   readonly #handedOver = new Set<string>();
   readonly #stopping: StoppingGangs;
@@ -76,6 +78,7 @@ export class Scheduler {
     this.#log = options.log;
     this.#clock = options.clock;
     this.#leaseMs = options.leaseMs ?? LEASE_MS;
+    this.#planner = new Planner({ log: this.#log, leaseMs: this.#leaseMs });
     this.#generations = new GenerationNumbers(this.#store, this.#log);
     this.#lastTickMs = this.#clock.monotonicMs();
     this.#ledger = new Ledger({
@@ -305,6 +308,8 @@ export class Scheduler {
         const { generation } = said;
         const name = this.#roster.nameOf(worker);
         this.#roster.apply(worker, { type: "drained", generation });
+        const nowMs = this.#clock.monotonicMs();
+        this.#planner.accuse(this.#ledger.find(experimentId), { worker, ...said, nowMs });
         this.#ledger.apply(experimentId, { type: "left", worker, name, ...said });
         this.#stopping.evictForsaken(experimentId);
         return;
@@ -362,29 +367,14 @@ export class Scheduler {
 
   #plan(): void {
     if (this.#isClosing) return;
-    const requests = this.experiments().flatMap((experiment): GangRequest[] => {
-      if (experiment.phase.status !== "waiting") return [];
-      const { id, priority, submittedUnixMs, lastGang: preferred } = experiment;
-      const { workers } = presentStage(experiment);
-      const isHandedOver = this.#handedOver.has(id);
-      return [{ experimentId: id, workers, priority, submittedUnixMs, isHandedOver, preferred }];
+    const plans = this.#planner.plan(this.experiments(), {
+      handedOver: this.#handedOver,
+      fleet: this.#roster.candidates(),
+      nowMs: this.#clock.monotonicMs(),
     });
-    if (requests.length === 0) return;
-
-    for (const plan of planGangs(requests, this.#roster.candidates())) {
-      if (plan.type === "wait") {
-        this.#ledger.apply(plan.experimentId, { type: "still-waiting", reason: plan.reason });
-        continue;
-      }
-      const generation = this.#generations.take();
-      if (generation === undefined) {
-        const reason = "waits for Redis to number its generation";
-        this.#ledger.apply(plan.experimentId, { type: "still-waiting", reason });
-        continue;
-      }
-      this.#ledger.apply(plan.experimentId, { type: "assigned", generation, gang: plan.gang });
-    }
-    this.#draw();
+    const means = { ledger: this.#ledger, generations: this.#generations };
+    for (const plan of plans) followPlan(plan, means);
+    if (plans.some(({ type }) => type === "start")) this.#draw();
   }
 
   #draw(): void {

@@ -38,6 +38,9 @@ export const CLIENT_OPTIONS = {
 /** Metadata key with the sender's PROTOCOL_VERSION; operators' calls have no field for it. */
 export const VERSION_METADATA_KEY = "simclr-protocol-version";
 
+/** How many ranks a stage may have. */
+export const RANKS_MAX = 10_000;
+
 /** Texts for people are cut at this length on their way over the network. */
 export const TEXT_LENGTH_MAX = 2_000;
 

@@ -8,10 +8,12 @@
 
 import { z } from "zod";
 import { FleetError } from "./errors.ts";
-import { NEIGHBOURS_LENGTH_MAX } from "./limits.ts";
+import { NEIGHBOURS_LENGTH_MAX, RANKS_MAX } from "./limits.ts";
 import { knownKeys, nearestKey } from "./recipe-keys.ts";
+import { boundsProblem } from "./world-sizes.ts";
 
 const count = z.int().positive();
+const ranks = z.int().positive().max(RANKS_MAX);
 const fraction = z.number().min(0).max(1);
 const nonNegative = z.number().nonnegative();
 const positive = z.number().positive();
@@ -174,7 +176,7 @@ const monitorSchema = z.strictObject({
 
 const pretrainSchema = z
   .strictObject({
-    workers: count,
+    workers: ranks,
     batchPerWorker: count.describe("Images, not views: each image is encoded twice."),
     epochs: count,
     syncBatchNorm: z.boolean().default(true),
@@ -202,7 +204,7 @@ const pretrainSchema = z
 const linearSchema = z
   .strictObject({
     name: z.string().min(1),
-    workers: count,
+    workers: ranks,
     batchPerWorker: count,
     epochs: count,
     classes: count,
@@ -300,6 +302,12 @@ const recipeSchema = z
     }
     const { minWorkers = 1, maxWorkers = minWorkers } = recipe.elastic;
     if (minWorkers > maxWorkers) problem(["elastic", "minWorkers"], "must not exceed maxWorkers");
+    else {
+      for (const stage of new Set(recipe.stages)) {
+        const uneven = boundsProblem(stage, recipe[stage].workers, recipe.elastic);
+        if (uneven !== undefined) problem(["elastic"], uneven);
+      }
+    }
     if (recipe.model.stem === "imagenet" && recipe.data.imageSize < 32) {
       problem(["model", "stem"], "imagenet needs data.imageSize of at least 32; use cifar");
     }

@@ -37,6 +37,8 @@ export interface ExperimentView {
   readonly progress?: ProgressView;
   /** In rank order, while a gang is assigned. */
   readonly workers: readonly string[];
+  /** Of the recipe's stage; fewer workers share them. */
+  readonly ranks: number;
   /** Ranks that are slower than the others. */
   readonly stragglers: readonly Straggler[];
   /** Contents of result.json of each finished stage. */
@@ -75,6 +77,7 @@ export function toView(experiment: Experiment): ExperimentView {
     ...(finishedUnixMs === undefined ? {} : { finishedUnixMs }),
     ...(progress === undefined ? {} : { progress: toProgressView(progress) }),
     workers: experiment.workerIds,
+    ranks: experiment.ranks,
     stragglers: experiment.stragglers,
     results: {
       ...parseResult("pretrain", experiment.pretrainResultJson),

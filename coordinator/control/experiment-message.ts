@@ -68,7 +68,7 @@ export function toWireExperiment(
     preemptions: preemption,
     membershipChanges: membership,
     stragglers: [...stragglers],
-    ranks: presentStage(experiment).workers,
+    ranks: presentStage(experiment).ranks,
     history: withHistory ? historyOf(experiment.timeline).map(toWireTransition) : [],
   };
 }

@@ -23,6 +23,7 @@ import { VERSION_METADATA_KEY, VERSION_METADATA_VALUE } from "../../proto/limits
 import type { Log } from "../../proto/log.ts";
 import { parseRecipe, type Recipe } from "../../proto/recipe.ts";
 import { type Experiment, isFinished, type OperatorVerb } from "../experiment/experiment.ts";
+import { toStagePlans } from "../experiment/stage-plans.ts";
 import { startTimeline } from "../experiment/timeline.ts";
 import type { Clock, Scheduler } from "../scheduler.ts";
 import type { Store } from "../store/store.ts";
@@ -181,7 +182,7 @@ function toExperiment(
   if (request.name.length > NAME_LENGTH_MAX) {
     throw new FleetError("USAGE", `the name has more than ${NAME_LENGTH_MAX} characters`);
   }
-  const stages = recipe.stages.map((name) => ({ name, workers: recipe[name].workers }));
+  const stages = toStagePlans(recipe);
   const experiment: Experiment = {
     id: newId(recipe.name),
     name: request.name || recipe.name,

@@ -13,7 +13,7 @@ import type {
   Running as WireRunning,
   WorkerMessage,
 } from "../../proto/gen/coordinator.ts";
-import { NEIGHBOURS_LENGTH_MAX, TEXT_LENGTH_MAX } from "../../proto/limits.ts";
+import { NEIGHBOURS_LENGTH_MAX, RANKS_MAX, TEXT_LENGTH_MAX } from "../../proto/limits.ts";
 import { PROTOCOL_VERSION } from "../../proto/version.ts";
 import type { StageProgress } from "../experiment/experiment.ts";
 import type { WorkerFacts } from "../member/member.ts";
@@ -21,7 +21,6 @@ import type { CoordinatorSays, Running, WorkerSays } from "../scheduler-events.t
 import { fromWireStage, toWireStage } from "./wire-names.ts";
 
 const RESULT_LENGTH_MAX = 1_000_000;
-const RANKS_MAX = 10_000;
 
 const id = z.string().regex(/^[A-Za-z0-9_.:-]{1,100}$/, "must be 1 to 100 of A-Z a-z 0-9 _ . : -");
 const label = z.string().max(200);

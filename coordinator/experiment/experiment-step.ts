@@ -87,7 +87,8 @@ function fromMember(experiment: Experiment, event: GangEvent, now: number): Expe
 function assigned(experiment: Experiment, event: EventOf<"assigned">, now: number): ExperimentStep {
   const stage = presentStage(experiment);
   assert.equal(experiment.phase.status, "waiting", `${experiment.id} was assigned twice`);
-  assert.equal(event.gang.length, stage.workers, `${experiment.id} got a gang of the wrong size`);
+  const size = event.gang.length;
+  assert.ok(stage.sizes.includes(size), `${experiment.id} got a gang of the wrong size`);
   assert.ok(event.generation > experiment.generation, "generations must increase");
 
   const { generation, gang } = event;
@@ -99,7 +100,9 @@ function assigned(experiment: Experiment, event: EventOf<"assigned">, now: numbe
       startedUnixMs: experiment.startedUnixMs ?? now,
     },
     { status: "forming", gang },
-    `${gang.length} workers are free`,
+    size < stage.ranks
+      ? `goes on with ${size} of ${stage.ranks} workers`
+      : `${size} workers are free`,
     now,
   );
   return {
@@ -140,9 +143,10 @@ function resumed(experiment: Experiment, firstStep: number, now: number): Experi
   return { ...noted, lostSteps: lostSteps + lost };
 }
 
-function run(experiment: Experiment, phase: Active, now: number): Experiment {
-  const running: Active = { status: "running", gang: phase.gang, finished: [] };
-  return enter(experiment, running, `all ${phase.gang.length} ranks have connected`, now);
+function run(experiment: Experiment, { gang }: Active, now: number): Experiment {
+  const settled = { generation: experiment.generation, size: gang.length };
+  const running: Active = { status: "running", gang, finished: [] };
+  return enter({ ...experiment, settled }, running, `all ${gang.length} ranks have connected`, now);
 }
 
 function finished(
@@ -187,7 +191,7 @@ function stageDone(experiment: Experiment, worldSize: number, now: number): Expe
   }
 
   const waiting = enter(experiment, queued(next.name), because, now);
-  const { progress: _, ...rest } = waiting;
+  const { progress: _, settled: __, ...rest } = waiting;
   return {
     experiment: {
       ...withFullBudget(rest),

@@ -24,7 +24,7 @@
  *                        v
  *                    succeeded
  *
- * A paused experiment can be cancelled, too.
+ * A paused experiment can be cancelled, too, and a running one is stopped so that it grows.
  *
  * `generation` counts the gangs of the whole fleet: it is drawn anew for each forming, and whatever
  * carries another one than the experiment's is late and changes nothing.
@@ -38,8 +38,12 @@ import type { About, Occurrence, TimelineEntry } from "./timeline.ts";
 /** One stage as scheduling needs it; everything else about it is in the recipe. */
 export interface StagePlan {
   readonly name: StageName;
-  /** World size of its gang. */
-  readonly workers: number;
+  /** Ranks that the recipe gives it; fewer workers share them. */
+  readonly ranks: number;
+  /** World sizes that its gang may have, largest first. */
+  readonly sizes: readonly number[];
+  /** How long it waits for more workers before it goes on with fewer, ms. */
+  readonly waitMs: number;
 }
 
 /** Percent, when so many nearest neighbours vote. */
@@ -88,6 +92,8 @@ export interface Experiment {
   readonly generation: number;
   /** The newest gang in rank order: its members have warm caches, so the next one prefers them. */
   readonly lastGang: readonly string[];
+  /** The last gang of the present stage that came to a step; absent before one did. */
+  readonly settled?: { readonly generation: number; readonly size: number };
   /** How often its gang was formed anew, by what for. */
   readonly restarts: Readonly<Record<RestartCause, number>>;
   /** Failures in a row, without a step beyond `furthestStep`, that it is allowed. */
@@ -251,11 +257,17 @@ export function reasonOf(experiment: Experiment): string {
     case "failed":
       return phase.message;
     case "forming":
-      return `${phase.gang.length} workers are connecting to one another`;
-    case "running":
-      return phase.finished.length === 0
-        ? ""
-        : `${phase.finished.length} of ${phase.gang.length} ranks have finished the stage`;
+      return phase.gang.length === 1
+        ? "its worker is getting ready"
+        : `${phase.gang.length} workers are connecting to one another`;
+    case "running": {
+      const { finished, gang } = phase;
+      if (finished.length > 0) {
+        return `${finished.length} of ${gang.length} ranks have finished the stage`;
+      }
+      const { ranks } = presentStage(experiment);
+      return gang.length < ranks ? `on ${gang.length} of ${ranks} workers` : "";
+    }
     case "paused":
     case "cancelled":
       return phase.because;

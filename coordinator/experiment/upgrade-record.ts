@@ -5,8 +5,12 @@ import type { Experiment } from "./experiment.ts";
 import type { Phase, Status } from "./phase.ts";
 import { addEntry, type TimelineEntry } from "./timeline.ts";
 
-/** Version 1: restarts were counted together, and only changes of state were kept. */
-type Version1 = Omit<Experiment, "restarts" | "timeline"> & {
+/**
+ * Version 1: a stage needed all of its workers, restarts were counted together, and only changes of
+ * state were kept.
+ */
+type Version1 = Omit<Experiment, "stages" | "restarts" | "timeline"> & {
+  readonly stages: readonly { readonly name: StageName; readonly workers: number }[];
   readonly restarts: number;
   readonly history: readonly {
     readonly unixMs: number;
@@ -27,6 +31,12 @@ export function upgradeRecord(record: Version1): Experiment {
   );
   return {
     ...rest,
+    stages: record.stages.map(({ name, workers }) => ({
+      name,
+      ranks: workers,
+      sizes: [workers],
+      waitMs: 0,
+    })),
     restarts: { failure: record.restarts, preemption: 0, membership: 0 },
     maxRestarts: 3,
     lostSteps: 0,

@@ -1,12 +1,28 @@
 /**
- * Decides which waiting experiments start now, with which workers, and why the others wait. Pure.
+ * Decides which waiting experiments start now, with which workers, why the others wait, and which
+ * running ones should grow. Pure.
  */
 
-/** An experiment that could start. */
+import { countdown, explain } from "./explain-wait.ts";
+import {
+  byCodeUnit,
+  type Candidate,
+  seated,
+  toPools,
+  trustedIdle,
+  usableIdle,
+  type WorkerPool,
+} from "./worker-pool.ts";
+
+/** An experiment that could start, or grow. */
 export interface GangRequest {
   readonly experimentId: string;
-  /** World size. */
-  readonly workers: number;
+  /** World sizes that it may have, largest first. */
+  readonly sizes: readonly number[];
+  /** The size from which on it starts at once; it waits before it takes fewer workers. */
+  readonly enough: number;
+  /** How long it waits for `enough` while there are workers for a smaller size, ms. */
+  readonly waitMs: number;
   /** Higher goes first. */
   readonly priority: number;
   readonly submittedUnixMs: number;
@@ -16,122 +32,179 @@ export interface GangRequest {
    */
   readonly isHandedOver: boolean;
   /** Workers of its last gang in rank order: their caches are warm, so they are taken first. */
-  readonly preferred: readonly string[];
-}
-
-/** A connected worker. */
-export interface Candidate {
-  readonly id: string;
-  readonly engine: string;
-  readonly isIdle: boolean;
+  readonly lastGang: readonly string[];
+  /** Whether `lastGang` is at work: it is not to start, but to grow when it can. */
+  readonly isRunning: boolean;
 }
 
 export type GangPlan =
   /** `gang` is in rank order. */
-  | { readonly type: "start"; readonly experimentId: string; readonly gang: readonly string[] }
-  | { readonly type: "wait"; readonly experimentId: string; readonly reason: string };
+  | {
+      readonly type: "start";
+      readonly experimentId: string;
+      readonly gang: readonly string[];
+      readonly sinceMs: number;
+    }
+  /** `sinceMs`: since when there have been workers for some gang, if not the largest. */
+  | {
+      readonly type: "wait";
+      readonly experimentId: string;
+      readonly reason: string;
+      readonly sinceMs?: number;
+    }
+  /** There are workers enough to grow, which is not done yet. */
+  | { readonly type: "could-grow"; readonly experimentId: string; readonly sinceMs: number }
+  /** It is to be stopped, so that it starts again with more workers. */
+  | { readonly type: "grow"; readonly experimentId: string; readonly reason: string };
 
-interface Pool {
-  readonly engine: string;
-  readonly connected: number;
-  /** Not taken by an experiment that goes first. */
-  readonly idle: string[];
-  /** The experiment that the idle workers are kept for. */
-  reservedFor?: string;
+export interface PlanInput {
+  readonly requests: readonly GangRequest[];
+  readonly fleet: readonly Candidate[];
+  /** Workers that their peers could not reach a moment ago. */
+  readonly suspects: ReadonlySet<string>;
+  /** The last result: how long something has been so is counted from there. */
+  readonly before: readonly GangPlan[];
+  /** By a monotonic clock. */
+  readonly nowMs: number;
+  /** For so long there have to be workers enough before a gang is stopped to grow. */
+  readonly growthDelayMs: number;
 }
 
 /**
- * Plans in order of priority, then of submission. Three rules:
+ * Plans in order of priority; of equal ones, those that wait come before those that could grow, and
+ * earlier submissions before later ones. The rules:
  *
  * - All or nothing: a gang gets all its workers or none, so that two half-formed gangs can never
  *   hold each other's workers.
  * - A gang is of one engine: different arithmetic on different ranks would tear their replicas
  *   apart, which have to stay bit-identical.
+ * - A gang is as large as the idle workers allow; smaller than `enough` only after `waitMs`.
  * - An experiment for which the fleet is large enough, but too busy, keeps idle workers for itself;
  *   smaller ones behind it would starve it otherwise. One that the fleet is too small for keeps
  *   nothing: nobody knows when it could start.
+ * - One that could grow keeps the workers for that, and grows when it could for `growthDelayMs`.
+ * - Suspects are taken when there are not enough others for the smallest gang.
  *
  * Equal inputs give equal plans: ids are compared by code unit.
  */
-export function planGangs(
-  requests: readonly GangRequest[],
-  fleet: readonly Candidate[],
-): readonly GangPlan[] {
-  const pools = toPools(fleet);
-  return requests.toSorted(byTurn).map((request) => planGang(request, pools));
+export function planGangs(input: PlanInput): readonly GangPlan[] {
+  const { requests, fleet, suspects } = input;
+  const circumstances = { ...input, pools: toPools(fleet, suspects) };
+  return requests
+    .toSorted(byTurn)
+    .flatMap((request) =>
+      request.isRunning ? planGrowth(request, circumstances) : planStart(request, circumstances),
+    );
 }
 
-function planGang(request: GangRequest, pools: readonly Pool[]): GangPlan {
-  const { experimentId, workers } = request;
-  const warm = (pool: Pool): number =>
-    pool.idle.filter((id) => request.preferred.includes(id)).length;
-  const open = pools.filter((pool) => pool.reservedFor === undefined);
+interface Circumstances extends PlanInput {
+  readonly pools: readonly WorkerPool[];
+}
 
-  // Warm workers first; then the smallest pool that will do, which leaves the large ones whole.
-  const [fitting] = open
-    .filter((pool) => pool.idle.length >= workers)
-    .toSorted((a, b) => warm(b) - warm(a) || a.idle.length - b.idle.length || byEngine(a, b));
-  if (fitting) {
-    const gang = rankOrder(fitting.idle, request.preferred).slice(0, workers);
-    for (const id of gang) fitting.idle.splice(fitting.idle.indexOf(id), 1);
-    if (!request.isHandedOver) {
-      return { type: "wait", experimentId, reason: "waits for the queue to hand its stage over" };
-    }
-    return { type: "start", experimentId, gang };
+function planStart(request: GangRequest, circumstances: Circumstances): GangPlan {
+  const { experimentId, enough, lastGang } = request;
+  const { pools, nowMs } = circumstances;
+  const offer = bestOffer(request, pools);
+  if (!offer) {
+    const reason = explain(request, pools);
+    reserve(request, pools);
+    return { type: "wait", experimentId, reason };
   }
 
-  const reason = explain(request, pools);
-  const [large] = open
-    .filter((pool) => pool.connected >= workers)
-    .toSorted((a, b) => b.idle.length - a.idle.length || byEngine(a, b));
-  if (large) large.reservedFor = experimentId;
-  return { type: "wait", experimentId, reason };
+  const { pool, members } = offer;
+  const size = members.length;
+  const sinceMs = sinceWhen(request, ["wait", "start"], circumstances);
+  const waitMs = size < enough ? sinceMs + request.waitMs - nowMs : 0;
+  if (waitMs > 0) {
+    const reason = countdown(waitMs, { ...request, size }, pools);
+    pool.reservedFor = experimentId;
+    return { type: "wait", experimentId, reason, sinceMs };
+  }
+  const gang = seated(members, lastGang);
+  for (const id of gang) pool.idle.delete(id);
+  if (request.isHandedOver) return { type: "start", experimentId, gang, sinceMs };
+  const reason = "waits for the queue to hand its stage over";
+  return { type: "wait", experimentId, reason, sinceMs };
 }
 
-function explain({ workers }: GangRequest, pools: readonly Pool[]): string {
-  const needed = `waits for ${workers} ${workers === 1 ? "worker" : "workers"}`;
-  if (pools.length === 0) return `${needed}: none is connected`;
+interface Offer {
+  readonly pool: WorkerPool;
+  /** As many as a gang may have. */
+  readonly members: readonly string[];
+}
 
-  const tallies = pools.map((pool) => {
-    const engine = pools.length > 1 ? `${pool.engine} ` : "";
-    const isKept = pool.reservedFor !== undefined && pool.idle.length > 0;
-    const kept = isKept ? ` (kept for ${pool.reservedFor})` : "";
-    return `${engine}${pool.idle.length} idle of ${pool.connected} connected${kept}`;
+/**
+ * A gang without suspects before one with some; then one of workers that still hold the state, even
+ * if others could make up a larger one, since those would have to begin with a checkpoint; then the
+ * largest; and from the smallest pool that will do, which leaves the large ones whole.
+ */
+function bestOffer(request: GangRequest, pools: readonly WorkerPool[]): Offer | undefined {
+  const { sizes, lastGang } = request;
+  const warm = ({ members }: Offer): number => members.filter((id) => lastGang.includes(id)).length;
+  const suspects = ({ pool, members }: Offer): number =>
+    members.filter((id) => pool.suspects.has(id)).length;
+  const offers = pools.flatMap((pool): Offer[] => {
+    if (pool.reservedFor !== undefined) return [];
+    const idle = usableIdle(pool, leastOf(request), lastGang);
+    const size = sizes.find((one) => one <= idle.length);
+    return size === undefined ? [] : [{ pool, members: idle.slice(0, size) }];
   });
-  const ofOneEngine = pools.length > 1 && workers > 1 ? " of one engine" : "";
-  return `${needed}${ofOneEngine}: ${tallies.join(", ")}`;
+  const [best] = offers.toSorted(
+    (a, b) =>
+      suspects(a) - suspects(b) ||
+      Number(warm(b) > 0) - Number(warm(a) > 0) ||
+      b.members.length - a.members.length ||
+      warm(b) - warm(a) ||
+      a.pool.idle.size - b.pool.idle.size ||
+      byCodeUnit(a.pool.engine, b.pool.engine),
+  );
+  return best;
 }
 
-function toPools(fleet: readonly Candidate[]): Pool[] {
-  const engines = [...new Set(fleet.map((worker) => worker.engine))].toSorted(byCodeUnit);
-  return engines.map((engine) => {
-    const members = fleet.filter((worker) => worker.engine === engine);
-    const idle = members.filter((worker) => worker.isIdle).map((worker) => worker.id);
-    return { engine, connected: members.length, idle };
-  });
+function reserve(request: GangRequest, pools: readonly WorkerPool[]): void {
+  const [large] = pools
+    .filter((pool) => pool.reservedFor === undefined && pool.connected.size >= leastOf(request))
+    .toSorted((a, b) => b.idle.size - a.idle.size || byCodeUnit(a.engine, b.engine));
+  if (large) large.reservedFor = request.experimentId;
 }
 
-/** Warm workers in the order of their last ranks, so that rank 0 stays where it was; then by id. */
-function rankOrder(ids: readonly string[], preferred: readonly string[]): string[] {
-  const place = (id: string): number => {
-    const rank = preferred.indexOf(id);
-    return rank < 0 ? preferred.length : rank;
-  };
-  return ids.toSorted((a, b) => place(a) - place(b) || byCodeUnit(a, b));
+function leastOf({ sizes }: GangRequest): number {
+  return sizes.at(-1) ?? Number.POSITIVE_INFINITY;
+}
+
+function planGrowth(request: GangRequest, circumstances: Circumstances): readonly GangPlan[] {
+  const { experimentId, lastGang: gang } = request;
+  const { pools, nowMs, growthDelayMs } = circumstances;
+  // A gang of which a member is away, or about to leave, has other worries.
+  const pool = pools.find(({ connected }) => gang.every((id) => connected.has(id)));
+  if (!pool || pool.reservedFor !== undefined) return [];
+  const free = trustedIdle(pool);
+  const size = request.sizes.find((one) => one <= gang.length + free.length) ?? 0;
+  if (size <= gang.length) return [];
+
+  for (const id of free.slice(0, size - gang.length)) pool.idle.delete(id);
+  const sinceMs = sinceWhen(request, ["could-grow"], circumstances);
+  if (nowMs - sinceMs < growthDelayMs) return [{ type: "could-grow", experimentId, sinceMs }];
+  const reason = `grows from ${gang.length} to ${size} workers`;
+  return [{ type: "grow", experimentId, reason }];
+}
+
+/** Since when its plan has been of these types, with the time written down; now, if it was not. */
+function sinceWhen(
+  { experimentId }: GangRequest,
+  types: readonly GangPlan["type"][],
+  { before, nowMs }: Circumstances,
+): number {
+  const last = before.find((plan) => plan.experimentId === experimentId);
+  if (!last || !types.includes(last.type) || !("sinceMs" in last)) return nowMs;
+  return last.sinceMs ?? nowMs;
 }
 
 function byTurn(a: GangRequest, b: GangRequest): number {
   return (
     b.priority - a.priority ||
+    Number(a.isRunning) - Number(b.isRunning) ||
     a.submittedUnixMs - b.submittedUnixMs ||
     byCodeUnit(a.experimentId, b.experimentId)
   );
-}
-
-function byEngine(a: Pool, b: Pool): number {
-  return byCodeUnit(a.engine, b.engine);
-}
-
-function byCodeUnit(a: string, b: string): number {
-  return a < b ? -1 : Number(a > b);
 }

@@ -32,7 +32,7 @@ const GAUGES: Readonly<Record<string, GangGauge>> = {
     labels: ["experiment", "stage", "count"],
     read: (experiment) => {
       const stage = ofStage(experiment);
-      const { workers: want } = presentStage(experiment);
+      const { ranks: want } = presentStage(experiment);
       return [
         { labels: { ...stage, count: "have" }, value: gangOf(experiment).length },
         { labels: { ...stage, count: "want" }, value: want },

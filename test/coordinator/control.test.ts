@@ -66,6 +66,47 @@ describe("coordinator", function () {
     assert.deepEqual(states, [...stage, "waiting", ...stage, "succeeded"]);
   });
 
+  describe("when a stage may have fewer workers", () => {
+    const elastic = (id: string, reason: string) =>
+      rig().untilExperiment(id, reason, (experiment) => experiment.reason === reason);
+
+    it("goes on with fewer, and stops at a step boundary to grow", async () => {
+      const [first] = await rig().joinAll("w0");
+      const id = await rig().submit({ pretrain: 2, linear: 1 }, { elastic: [1, 0] });
+      await first?.accept();
+      first?.progress(1);
+      const small = await elastic(id, "on 1 of 2 workers");
+      assert.deepEqual([small.workerIds, small.ranks], [["w0"], 2]);
+
+      const second = await rig().join("w1");
+      const abort = await first?.receive("abort");
+      assert.deepEqual(
+        [abort?.because, abort?.atStepBoundary, abort?.keepCheckpoint],
+        ["grows from 1 to 2 workers", true, false],
+      );
+      first?.leave(1);
+      const assignments = await Promise.all([first?.accept(), second.accept()]);
+      assert.deepEqual(
+        assignments.map((assignment) => [assignment?.rank, assignment?.peers.length]),
+        [
+          [0, 2],
+          [1, 2],
+        ],
+      );
+      first?.progress(2);
+      assert.equal((await rig().untilState(id, "running")).reason, "");
+    });
+
+    it("waits for more workers first, as long as it was told", async () => {
+      await rig().joinAll("w0");
+      const id = await rig().submit({ pretrain: 2, linear: 1 }, { elastic: [1, 30] });
+      await elastic(
+        id,
+        "waits up to 30 s more for 2 workers before it goes on with 1: 1 idle of 1 connected",
+      );
+    });
+  });
+
   it("says what a waiting experiment waits for, while workers come", async () => {
     const id = await rig().submit({ pretrain: 3, linear: 1 });
     for (const [count, reason] of [

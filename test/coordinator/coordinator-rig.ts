@@ -89,12 +89,23 @@ export class CoordinatorRig {
     return await Promise.all(ids.map((id) => this.join(id)));
   }
 
-  /** Submits `demo` with `pretrain` and `linear` workers. */
+  /**
+   * Submits `demo` with `pretrain` and `linear` workers; `elastic` is their least number, and for
+   * how many seconds more are waited for.
+   */
   async submit(
     workers: { readonly pretrain: number; readonly linear: number },
-    options: { readonly priority?: number; readonly name?: string } = {},
+    options: {
+      readonly priority?: number;
+      readonly name?: string;
+      readonly elastic?: readonly [number, number];
+    } = {},
   ): Promise<string> {
     const settings = Object.entries(workers).map(([stage, count]) => `${stage}.workers=${count}`);
+    if (options.elastic) {
+      const [minWorkers, waitSeconds] = options.elastic;
+      settings.push(`elastic={minWorkers: ${minWorkers}, waitSeconds: ${waitSeconds}}`);
+    }
     const recipe = parseRecipe(applyOverrides(findRecipe("demo"), settings));
     const { priority = 0, name = "" } = options;
     return await this.operator.submit({ recipeJson: JSON.stringify(recipe), priority, name });

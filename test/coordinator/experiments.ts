@@ -3,9 +3,10 @@
 import type { Experiment, StageProgress } from "../../coordinator/experiment/experiment.ts";
 import type { StageName } from "../../proto/recipe.ts";
 
-/** A waiting experiment; `workers` of pretrain, then of linear. */
+/** A waiting experiment; `workers` of pretrain, then of linear: its ranks, or its world sizes. */
 export function newExperiment(options: {
-  readonly workers: readonly number[];
+  readonly workers: readonly (number | readonly number[])[];
+  readonly waitMs?: number;
   readonly id?: string;
   readonly priority?: number;
   readonly submittedUnixMs?: number;
@@ -16,7 +17,11 @@ export function newExperiment(options: {
     name: "test",
     recipeName: "test",
     priority: options.priority ?? 0,
-    stages: options.workers.map((workers, index) => ({ name: names[index] ?? "linear", workers })),
+    stages: options.workers.map((workers, index) => {
+      const sizes = typeof workers === "number" ? [workers] : workers;
+      const ranks = sizes[0] ?? 0;
+      return { name: names[index] ?? "linear", ranks, sizes, waitMs: options.waitMs ?? 30_000 };
+    }),
     stageIndex: 0,
     generation: 0,
     lastGang: [],

@@ -25,6 +25,7 @@ const view: ExperimentView = {
   stragglers: [],
   submittedUnixMs: 0,
   workers: ["w0"],
+  ranks: 1,
   results: {},
 };
 const progress: ProgressView = {

@@ -2,7 +2,8 @@
  * Simulation of the scheduler.
  *
  * Goal: a gang is whole or gone, no worker is ever in two, a stage ends only when all of its ranks
- * have, and whatever can be finished is finished once the faults end.
+ * have, gangs grow when they can and not hastily, and whatever can be finished is finished once the
+ * faults end.
  * Method: the production scheduler runs against a simulated fleet in simulated time. A seed draws
  * the faults and how often they come. First they rage, and the safety checks hold at every tick;
  * then they stop, and every experiment has to succeed within a bound. A failure prints its seed:
@@ -29,9 +30,7 @@ describe("scheduler simulation", function () {
       const fleet = new SimulatedFleet(prng, drawFaults(prng));
       const tick = async (): Promise<void> => {
         await fleet.tick();
-        fleet.noteAssignments();
-        fleet.checkSafety();
-        fleet.checkResults();
+        fleet.check();
       };
       for (let count = 0; count < STORM_TICKS; count++) await tick();
 

@@ -1,19 +1,23 @@
 /**
  * A fleet in simulated time: the production scheduler, and workers, connections and a store that
  * are made of nothing but a seed. Workers crash, freeze, lose their connection with whatever is in
- * flight, and come back; gangs break; the coordinator dies and starts again from its store.
+ * flight, and come back; gangs break, shrink and grow; the coordinator dies and starts again from
+ * its store.
  */
 
 import assert from "node:assert/strict";
 import { type Experiment, isFinished } from "../../coordinator/experiment/experiment.ts";
-import { historyOf } from "../../coordinator/experiment/timeline.ts";
 import { Scheduler } from "../../coordinator/scheduler.ts";
 import type { CoordinatorSays, WorkerSays } from "../../coordinator/scheduler-events.ts";
 import type { StoredExperiment } from "../../coordinator/store/store.ts";
 import { openLog } from "../../proto/log.ts";
+import type { StageName } from "../../proto/recipe.ts";
+import { worldSizes } from "../../proto/world-sizes.ts";
 import type { Prng } from "../support/prng.ts";
 import { newExperiment, progressOf } from "./experiments.ts";
+import { FleetInvariants } from "./fleet-invariants.ts";
 import { operateAtWhim, resumeAll, retryAll } from "./simulated-operator.ts";
+import { SimulatedTraining } from "./simulated-training.ts";
 import {
   type Faults,
   factsOf,
@@ -37,12 +41,8 @@ export class SimulatedFleet {
   readonly #size: number;
   readonly #records = new Map<string, StoredExperiment>();
   readonly #workers: SimulatedWorker[] = [];
-  /** Newest checkpoint of `experiment/stage`: what a resumed stage starts from. */
-  readonly #checkpoints = new Map<string, number>();
-  /** Ranks that have finished, by generation: the truth, whatever the scheduler heard. */
-  readonly #finished = new Map<number, Set<number>>();
-  /** Every generation ever assigned, with its ranks. */
-  readonly #assigned = new Map<number, Map<number, string>>();
+  readonly #training = new SimulatedTraining();
+  readonly #invariants = new FleetInvariants(this.#training);
   #scheduler: Scheduler;
   #nowMs = 0;
   #generations = 0;
@@ -85,19 +85,15 @@ export class SimulatedFleet {
     for (let turn = 0; turn < 4; turn++) await undefined;
   }
 
-  checkSafety(): void {
-    for (const experiment of this.experiments()) {
-      const { id, generation, phase, stages } = experiment;
-      if (!("gang" in phase)) continue;
-      const gang = this.#assigned.get(generation);
-      assert.ok(gang, `${id}: nobody was ever assigned generation ${generation}`);
-      assert.deepEqual([...gang.values()], phase.gang, `${id}: its gang is not who was assigned`);
-      assert.equal(gang.size, stages[experiment.stageIndex]?.workers, `${id}: torn gang`);
-    }
-    const held = this.#scheduler
-      .members()
-      .flatMap((member) => (member.status === "busy" ? [member.facts.id] : []));
-    assert.equal(new Set(held).size, held.length, "a worker is in two gangs");
+  /** Fails when one of the invariants does not hold. */
+  check(): void {
+    this.#noteAssignments();
+    this.#invariants.check({
+      experiments: this.experiments(),
+      members: this.#scheduler.members(),
+      nowMs: this.#nowMs,
+      isCalm: Object.values(this.faults).every((rate) => rate === 0),
+    });
   }
 
   /** Experiments that are not done, and workers that are not free; empty when all is well. */
@@ -114,12 +110,19 @@ export class SimulatedFleet {
   #submit(): void {
     const experiment = newExperiment({
       id: `e${this.#records.size}`,
-      workers: [this.#prng.int(1, this.#size), this.#prng.int(1, this.#size)],
+      workers: [this.#drawSizes(), this.#drawSizes()],
+      waitMs: this.#prng.int(0, 10) * TICK_MS,
       priority: this.#prng.int(-1, 1),
       submittedUnixMs: this.#nowMs,
     });
     this.#records.set(experiment.id, { experiment, recipeJson: "{}" });
     this.#scheduler.dispatch({ type: "submitted", experiment, recipeJson: "{}" });
+  }
+
+  /** Half of the stages may have fewer workers than ranks. */
+  #drawSizes(): readonly number[] {
+    const ranks = this.#prng.int(1, this.#size);
+    return worldSizes(ranks, this.#prng.chance(0.5) ? { minWorkers: 1 } : {});
   }
 
   #boot(): Scheduler {
@@ -165,6 +168,7 @@ export class SimulatedFleet {
   #disturb(worker: SimulatedWorker): void {
     if (this.#prng.chance(this.faults.crash)) {
       this.#workers.splice(this.#workers.indexOf(worker), 1);
+      this.#training.forgetReplica(worker.id);
       this.#close(worker);
     } else if (this.#prng.chance(this.faults.disconnect)) {
       this.#close(worker);
@@ -260,19 +264,24 @@ export class SimulatedFleet {
       return;
     }
 
+    // Ranks that share a worker take their part of a step one after the other.
+    holding.rankTurns += 1;
+    if (holding.rankTurns < this.#ranksOf(experimentId, stage) / peers.length) return;
+    holding.rankTurns = 0;
     holding.step += 1;
-    const key = `${experimentId}/${stage}`;
     if (rank === 0) {
       this.#say(worker, { type: "progress", ...fenced, progress: progressOf(stage, holding.step) });
-      if (holding.step % CHECKPOINT_EVERY === 0) this.#checkpoints.set(key, holding.step);
+      if (holding.step % CHECKPOINT_EVERY === 0) {
+        this.#training.writeCheckpoint(assignment, holding.step);
+      }
     }
     if (holding.isStopping) {
-      this.#checkpoints.set(key, holding.step);
+      this.#training.writeCheckpoint(assignment, holding.step);
       this.#leave(worker, holding, "told to, at a step boundary");
       return;
     }
     if (holding.step < STEPS_PER_STAGE) return;
-    this.#finish(generation, rank);
+    this.#training.finish(generation, rank);
     this.#say(worker, { type: "result", ...fenced, resultJson: "{}" });
     worker.holding = undefined;
   }
@@ -283,15 +292,12 @@ export class SimulatedFleet {
     if (peer?.holding?.assignment.generation === generation) {
       return peer.frozenTicks === 0 && !peer.isStuck;
     }
-    const gang = this.#assigned.get(generation);
-    return [...(gang ?? [])].some(
-      ([rank, id]) => id === workerId && this.#finished.get(generation)?.has(rank),
-    );
+    return this.#training.hasFinished(workerId, generation);
   }
 
-  #finish(generation: number, rank: number): void {
-    const ranks = this.#finished.get(generation) ?? new Set();
-    this.#finished.set(generation, ranks.add(rank));
+  #ranksOf(experimentId: string, stage: StageName): number {
+    const { stages } = this.#scheduler.experiment(experimentId);
+    return stages.find(({ name }) => name === stage)?.ranks ?? 1;
   }
 
   #leave(
@@ -303,14 +309,8 @@ export class SimulatedFleet {
     const { experimentId, generation } = holding.assignment;
     worker.holding = undefined;
     const { step } = holding;
-    this.#say(worker, {
-      type: "stopped",
-      experimentId,
-      generation,
-      step,
-      because,
-      lostRanks,
-    });
+    this.#training.keepReplica(worker.id, holding.assignment, step);
+    this.#say(worker, { type: "stopped", experimentId, generation, step, because, lostRanks });
   }
 
   #deliver(worker: SimulatedWorker): void {
@@ -343,7 +343,7 @@ export class SimulatedFleet {
       return;
     }
 
-    const { generation, rank, peers, experimentId, stage } = message;
+    const { generation, rank, peers, experimentId } = message;
     if (worker.isLeaving) {
       const stopped = { step: 0, because: "the worker is leaving", lostRanks: [] };
       this.#say(worker, { type: "stopped", experimentId, generation, ...stopped });
@@ -357,38 +357,23 @@ export class SimulatedFleet {
       "the rank is not the worker's place among peers",
     );
     const gang = new Map(peers.map((peer, index) => [index, peer.workerId]));
-    const known = this.#assigned.get(generation);
+    const known = this.#training.assigned.get(generation);
     if (known) assert.deepEqual(gang, known, `generation ${generation} has two gangs`);
     worker.holding = {
       assignment: message,
-      step: this.#checkpoints.get(`${experimentId}/${stage}`) ?? 0,
+      step: this.#training.firstStep(message, [...gang.values()]),
+      rankTurns: 0,
       brokenTicks: 0,
       isStopping: false,
     };
   }
 
   /** Notes what was assigned, as soon as the scheduler has said so. */
-  noteAssignments(): void {
-    for (const { id, generation, phase } of this.experiments()) {
-      if (!("gang" in phase) || this.#assigned.has(generation)) continue;
-      this.#assigned.set(generation, new Map(phase.gang.map((worker, rank) => [rank, worker])));
-      for (const member of this.#scheduler.members()) {
-        if (member.status !== "busy" || member.assignment.experimentId !== id) continue;
-        const { generation: held, rank } = member.assignment;
-        const isOurs = held === generation || rank === undefined;
-        assert.ok(isOurs, `${id}: ${generation} formed while ${member.facts.id} was in ${held}`);
-      }
-    }
-  }
-
-  /** Whether some generation was finished by all of its ranks, for each stage that has a result. */
-  checkResults(): void {
-    for (const experiment of this.experiments()) {
-      for (const { from, to, generation } of historyOf(experiment.timeline)) {
-        if (from !== "running" || (to !== "waiting" && to !== "succeeded")) continue;
-        const done = this.#finished.get(generation)?.size;
-        assert.equal(done, this.#assigned.get(generation)?.size, `${experiment.id}: early end`);
-      }
+  #noteAssignments(): void {
+    const { assigned } = this.#training;
+    for (const { generation, phase } of this.experiments()) {
+      if (!("gang" in phase) || assigned.has(generation)) continue;
+      assigned.set(generation, new Map(phase.gang.map((worker, rank) => [rank, worker])));
     }
   }
 }

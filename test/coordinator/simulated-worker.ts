@@ -14,6 +14,8 @@ type Assignment = Extract<CoordinatorSays, { type: "assignment" }>;
 export interface Holding {
   readonly assignment: Assignment;
   step: number;
+  /** How many of the ranks that it stands for have done their part of the step under way. */
+  rankTurns: number;
   /** For how long peers have been missing. */
   brokenTicks: number;
   /** It was told to stop after the step. */

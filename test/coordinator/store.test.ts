@@ -60,6 +60,13 @@ describe("store", function () {
   const depth = async (state: string): Promise<number> => (await store.queueDepth())[state] ?? 0;
 
   describe("record", () => {
+    /** Puts another record in place of that of a-1. */
+    const overwrite = async (record: object): Promise<void> => {
+      const client = new Redis(redis.url);
+      await client.set(`${prefix}:experiment:a-1`, JSON.stringify(record));
+      client.disconnect();
+    };
+
     it("comes back as it was added, in the order of submission", async () => {
       const second = newExperiment({ id: "b-2", workers: [2, 1], submittedUnixMs: 20 });
       const first = newExperiment({ id: "a-1", workers: [1], submittedUnixMs: 10 });
@@ -90,11 +97,12 @@ describe("store", function () {
       const change = { unixMs: 5, from: "waiting", to: "cancelled", stage: "pretrain" } as const;
       const history = [{ ...change, generation: 3, because: "cancelled by an operator" }];
       const phase = { status: "cancelled" };
-      const old = { version: 1, experiment: { ...rest, restarts: 2, history, phase } };
-      const raw = new Redis(redis.url);
-      await raw.set(`${prefix}:experiment:a-1`, JSON.stringify(old));
-      raw.disconnect();
+      const stages = [{ name: "pretrain", workers: 4 }];
+      const old = { ...rest, stages, restarts: 2, history, phase };
+      await overwrite({ version: 1, experiment: old });
       const [stored] = await store.load();
+      const present = [{ name: "pretrain", ranks: 4, sizes: [4], waitMs: 0 }];
+      assert.deepEqual(stored?.experiment.stages, present);
       const { restarts, maxRestarts, timeline, phase: now } = stored?.experiment ?? {};
       assert.deepEqual(restarts, { failure: 2, preemption: 0, membership: 0 });
       assert.equal(maxRestarts, 3);
@@ -115,6 +123,12 @@ describe("store", function () {
       await store.flush();
       const [stored] = await store.load();
       assert.equal(stored?.experiment.lostSteps, 100);
+    });
+
+    it("of a later version is left alone", async () => {
+      await store.add(newExperiment({ id: "a-1", workers: [1] }), "{}");
+      await overwrite({ version: 99, experiment: {} });
+      assert.deepEqual(await store.load(), []);
     });
 
     it("is gone when it is forgotten, and its jobs with it", async () => {
