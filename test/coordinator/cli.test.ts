@@ -332,6 +332,21 @@ describe("coordinator command", function () {
       );
     });
 
+    it("takes bounds on the workers of every stage", async () => {
+      const four = ["submit", "demo", "--set", "pretrain.workers=4"];
+      const id = (await cli(...four, "--workers", "1:4")).stdout.trim();
+      const shown = JSON.parse((await cli("show", id, "--json")).stdout);
+      assert.deepEqual(
+        [shown.ranks, shown.resolvedRecipe.elastic.minWorkers, shown.reason],
+        [4, 1, "waits for 1 to 4 workers: none is connected"],
+      );
+      await cli("cancel", id);
+      const uneven = /3 workers cannot share the 4 ranks of pretrain evenly: choose 1, 2, 4/;
+      failsWith(await cli(...four, "--workers", "3"), 2, uneven);
+      failsWith(await cli(...four, "--workers", "4:2"), 2, /MIN must not exceed MAX/);
+      failsWith(await cli(...four, "--workers", "0"), 2, /a number of workers, or MIN:MAX/);
+    });
+
     it("logs a change of state once, with its reason", async () => {
       const id = await submit();
       await cli("cancel", id);
