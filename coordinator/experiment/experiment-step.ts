@@ -221,9 +221,12 @@ function reform(experiment: Experiment, event: EventOf<"reform">, now: number): 
   const { phase } = experiment;
   if (generation !== experiment.generation || !("gang" in phase)) return stay(experiment);
   const rank = drained === undefined ? -1 : phase.gang.indexOf(drained);
-  const about = drained === undefined ? {} : { rank, worker: drained };
+  const isStranger = drained !== undefined && rank < 0;
+  if (isStranger) return stay(experiment);
   const seen =
-    rank < 0 ? experiment : note(experiment, "worker-drains", { message: because, now, ...about });
+    drained === undefined
+      ? experiment
+      : note(experiment, "worker-drains", { message: because, now, rank, worker: drained });
   if (phase.status === "stopping") {
     const excused = excuse(phase, cause, because);
     return redirect({ ...seen, phase: excused }, excused, {
