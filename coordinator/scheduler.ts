@@ -123,6 +123,10 @@ export class Scheduler {
       for (const [worker, rank] of holdersOf(experiment)) {
         const assignment: Assignment = { experimentId, stage, generation, rank };
         this.#roster.expect(worker, assignment, ADOPTION_LEASES * this.#leaseMs);
+        const { phase } = experiment;
+        if (phase.status !== "stopping" || !phase.drained?.includes(worker)) continue;
+        const draining: Draining = { by: "operator", because: phase.because };
+        this.#roster.apply(worker, { type: "draining", draining });
       }
       if (isFinished(experiment)) continue;
       const occurrence = "coordinator-took-over";

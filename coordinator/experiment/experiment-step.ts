@@ -228,7 +228,7 @@ function reform(experiment: Experiment, event: EventOf<"reform">, now: number): 
       ? experiment
       : note(experiment, "worker-drains", { message: because, now, rank, worker: drained });
   if (phase.status === "stopping") {
-    const excused = excuse(phase, cause, because);
+    const excused = { ...excuse(phase, cause, because), ...drains(event, phase.drained) };
     return redirect({ ...seen, phase: excused }, excused, {
       ...excused,
       mode: { ...phase.mode, keepCheckpoint: phase.mode.keepCheckpoint || keepCheckpoint },
@@ -242,8 +242,15 @@ function reform(experiment: Experiment, event: EventOf<"reform">, now: number): 
     failures: [],
     left: [],
     lostContacts: [],
+    ...drains(event),
     now,
   });
+}
+
+/** Who is to be sent away; a worker that its machine sends away needs nobody else for that. */
+function drains({ drained, cause }: EventOf<"reform">, earlier: readonly string[] = []) {
+  const isSentAway = drained !== undefined && cause === "membership";
+  return isSentAway ? { drained: [...new Set([...earlier, drained])] } : {};
 }
 
 type Stopping = Extract<Phase, { status: "stopping" }>;

@@ -32,6 +32,7 @@ interface Stop {
   /** Members that need not be told, because they are out already. */
   readonly left: readonly string[];
   readonly lostContacts: readonly LostContact[];
+  readonly drained?: readonly string[];
   readonly now: number;
 }
 

@@ -62,6 +62,8 @@ export type Phase =
       readonly because: string;
       readonly failures: readonly Failure[];
       readonly lostContacts: readonly LostContact[];
+      /** Members that are to leave the fleet, not only the gang. */
+      readonly drained?: readonly string[];
     }
   | { readonly status: "succeeded" }
   | { readonly status: "failed"; readonly code: ErrorCode; readonly message: string }

@@ -90,6 +90,16 @@ describe("operator", function () {
     assert.deepEqual([restarts, membershipChanges, failures], [1, 1, 0]);
   });
 
+  it("does not forget a worker that drains when the coordinator starts again", async () => {
+    const { gang } = await training("w0", "w1");
+    await rig().operator.drain("w1");
+    const held = gang.map(({ id, running }) => ({ id, running }));
+    await rig().restart();
+    const back = await Promise.all(held.map((one) => rig().join(one.id, one)));
+    for (const [rank, worker] of back.entries()) await worker.obey(rank);
+    await back[1]?.receive("dismiss");
+  });
+
   it("keeps a checkpoint when the only worker of a gang drains", async () => {
     const { gang } = await training("w0");
     await rig().operator.drain("w0");
