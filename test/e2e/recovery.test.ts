@@ -10,7 +10,7 @@ import {
 } from "../support/cluster.ts";
 import type { TestProcess } from "../support/processes.ts";
 
-const STEPS = 120;
+const STEPS = 60;
 
 describe("a gang of which a worker is lost", function () {
   this.timeout(300_000);

@@ -89,7 +89,7 @@ function runInGroup(
   track: (message: EngineThreadMessage) => void,
 ): StageResult | undefined {
   const log =
-    job.rank === 0 ? openStageLog(job, (problem) => track({ type: "log", problem })) : silentLog;
+    job.rank === 0 ? openStageLog(job, (problem) => track({ type: "log", problem })) : silentLog();
   const checkpoints = job.checkpoints && new CheckpointSender(job.checkpoints);
   const context: StageContext = { job, group, log, checkpoints, replicas, send: track };
   track({ type: "running" });

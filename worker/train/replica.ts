@@ -8,6 +8,7 @@
 import type { StageName } from "../../proto/recipe.ts";
 import type { ModelState, NamedTensors } from "../model/model-state.ts";
 import type { Beside, Trained } from "./checkpoint-writer.ts";
+import type { ScalarLine } from "./stage-log.ts";
 
 export interface Replica {
   readonly experimentId: string;
@@ -17,6 +18,8 @@ export interface Replica {
   readonly state: ModelState;
   readonly velocities: NamedTensors;
   readonly beside: Beside;
+  /** What the step has left in scalars.jsonl, or was about to. */
+  readonly lines: readonly ScalarLine[];
 }
 
 /** Which stage of which experiment. */
@@ -42,20 +45,17 @@ export class ReplicaKeeper {
   }
 }
 
-/** Copies what `model` holds after `step`. */
+/** Copies what `model` holds. */
 export function copyReplica(
-  { experimentId, stage }: ReplicaKey,
-  step: number,
+  { experimentId, stage, ...rest }: ReplicaKey & Pick<Replica, "step" | "beside" | "lines">,
   model: Trained,
-  beside: Beside,
 ): Replica {
   const state = model.exportState();
-  return { experimentId, stage, step, state, velocities: model.exportVelocities(), beside };
+  return { experimentId, stage, ...rest, state, velocities: model.exportVelocities() };
 }
 
 /** Overwrites what `model` holds. */
-export function restoreReplica(replica: Replica, model: Trained): Beside {
-  model.importState(replica.state);
-  model.importVelocities(replica.velocities);
-  return replica.beside;
+export function restoreReplica({ state, velocities }: Replica, model: Trained): void {
+  model.importState(state);
+  model.importVelocities(velocities);
 }

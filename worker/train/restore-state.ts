@@ -3,7 +3,8 @@
 import { type Beside, restoreCheckpoint, type Trained } from "./checkpoint-writer.ts";
 import { restoreReplica } from "./replica.ts";
 import type { StageContext } from "./stage-context.ts";
-import { broadcastScalars, broadcastState } from "./sync-state.ts";
+import type { ScalarLine } from "./stage-log.ts";
+import { broadcastJson, broadcastState } from "./sync-state.ts";
 
 export interface Restored {
   /** Figures as all ranks have them. The probe is there where the state was found. */
@@ -20,20 +21,29 @@ const NOTHING: Beside = { scalars: {} };
  * @throws {FleetError} CHECKPOINT_INVALID naming the folder and what does not fit;
  *   GENERATION_ABORTED
  */
-export function restoreState({ job, group, replicas }: StageContext, model: Trained): Restored {
+export function restoreState(context: StageContext, model: Trained): Restored {
+  const { job, group, replicas, log } = context;
   const { source, rank } = job;
   if (source.type === "initial") return { beside: NOTHING, root: undefined };
   const { root } = source;
   let own = NOTHING;
+  let lines: readonly ScalarLine[] = [];
   if (source.type === "checkpoint") {
     if (rank === root) own = restoreCheckpoint(source.folder, model);
   } else {
     const replica = replicas.find(job);
-    if (replica) own = restoreReplica(replica, model);
+    if (replica) {
+      restoreReplica(replica, model);
+      ({ beside: own, lines } = replica);
+    }
   }
-  if (root === undefined) return { beside: own, root };
+  if (root === undefined) {
+    log.makeUp(lines);
+    return { beside: own, root };
+  }
   broadcastState(group, model, root);
-  const scalars = broadcastScalars(group, own.scalars, root);
+  const { scalars, ...told } = broadcastJson(group, { scalars: own.scalars, lines }, root);
+  log.makeUp(told.lines);
   const hasProbe = rank === root && own.probe !== undefined;
   return { beside: { scalars, ...(hasProbe && { probe: own.probe }) }, root };
 }

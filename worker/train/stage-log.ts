@@ -22,15 +22,43 @@ import { checkpointStore } from "./stage-context.ts";
 import type { StageJob, StageResult } from "./stage-job.ts";
 
 /** Any line of scalars.jsonl; `step` counts finished steps from 1. */
-type ScalarLine = Readonly<Record<string, string | number>> & { readonly step: number };
+export type ScalarLine = Readonly<Record<string, string | number>> & { readonly step: number };
 
 export interface StageLog {
+  /** The lines of the newest step that has any, in order. */
+  readonly newest: readonly ScalarLine[];
   write(line: ScalarLine): void;
+  /**
+   * Takes over what the ranks' logs have as {@link newest} when a stage is gone on with, and writes
+   * what of it is missing: an earlier rank 0 may have been lost before it had written all.
+   */
+  makeUp(lines: readonly ScalarLine[]): void;
   writeResult(result: StageResult): void;
 }
 
-/** Ranks other than 0 write nothing. */
-export const silentLog: StageLog = { write: () => {}, writeResult: () => {} };
+/** Of ranks other than 0, which write nothing. */
+export function silentLog(): StageLog {
+  const newest = new NewestLines();
+  return {
+    get newest() {
+      return newest.lines;
+    },
+    write: (line) => newest.add(line),
+    makeUp: (lines) => {
+      for (const line of lines) newest.add(line);
+    },
+    writeResult: () => {},
+  };
+}
+
+class NewestLines {
+  lines: readonly ScalarLine[] = [];
+
+  add(line: ScalarLine): void {
+    const isOfStep = this.lines[0]?.step === line.step;
+    this.lines = isOfStep ? [...this.lines, line] : [line];
+  }
+}
 
 /** Of an outage longer than this many lines, the first ones get lost. */
 const WAITING_MAX = 10_000;
@@ -64,6 +92,7 @@ class StageFiles implements StageLog {
   /** Whether the file may hold part of a line, or be gone, because writing it has failed. */
   #isTorn = false;
   #waiting: string[] = [];
+  readonly #newest = new NewestLines();
   #problem: string | undefined;
 
   constructor(
@@ -89,7 +118,19 @@ class StageFiles implements StageLog {
     if (!isOpen && !mayFail) throw new FleetError("STORAGE_FAILED", this.#problem ?? "");
   }
 
+  get newest(): readonly ScalarLine[] {
+    return this.#newest.lines;
+  }
+
+  makeUp(lines: readonly ScalarLine[]): void {
+    const step = lines[0]?.step;
+    const written = stepsIn(readIfThere(this.#scalars)).filter((one) => one === step).length;
+    for (const line of lines.slice(0, written)) this.#newest.add(line);
+    for (const line of lines.slice(written)) this.write(line);
+  }
+
   write(line: ScalarLine): void {
+    this.#newest.add(line);
     this.#waiting.push(`${JSON.stringify(line)}\n`);
     this.#waiting = this.#waiting.slice(-WAITING_MAX);
     this.#whenOwned(() => this.#flush());
@@ -176,14 +217,21 @@ function sleep(ms: number): void {
 }
 
 function linesUntil(text: string, step: number): string {
-  const kept = text.split("\n").filter((line) => {
-    if (line === "") return false;
-    try {
-      return (JSON.parse(line) as { step: number }).step <= step;
-    } catch {
-      // A line that was being written when the process was killed.
-      return false;
-    }
-  });
+  const kept = text
+    .split("\n")
+    .filter((line) => (stepOf(line) ?? Number.POSITIVE_INFINITY) <= step);
   return kept.map((line) => `${line}\n`).join("");
+}
+
+function stepsIn(text: string): (number | undefined)[] {
+  return text.split("\n").map(stepOf);
+}
+
+/** Undefined for an empty line, and for one that was being written when the process was killed. */
+function stepOf(line: string): number | undefined {
+  try {
+    return (JSON.parse(line) as { step: number }).step;
+  } catch {
+    return undefined;
+  }
 }

@@ -35,19 +35,15 @@ export function broadcastTensors(group: ProcessGroup, tensors: NamedTensors, roo
   }
 }
 
-/** The figures of `root`, on every rank. */
-export function broadcastScalars(
-  group: ProcessGroup,
-  own: Readonly<Record<string, number>>,
-  root: number,
-): Readonly<Record<string, number>> {
+/** What `root` has, on every rank: something small that JSON can carry. */
+export function broadcastJson<T>(group: ProcessGroup, own: T, root: number): T {
   const bytes = Buffer.from(JSON.stringify(own));
   const length = joinCount(group.allGather(splitCount(bytes.length)), root);
   // A byte a float: these are a few hundred bytes.
   const floats = sharedFloats(length);
   if (group.rank === root) floats.set(bytes);
   group.broadcast(floats, root);
-  return JSON.parse(Buffer.from(floats).toString("utf8"));
+  return JSON.parse(Buffer.from(floats).toString("utf8")) as T;
 }
 
 /** A whole number below 2^48 as two floats that hold it exactly. */

@@ -81,9 +81,12 @@ export class TrainingLoop {
       }
     } catch (thrown) {
       progress.rescue(thrown, () => {
-        const { job, replicas } = this.#context;
+        const { job, replicas, log } = this.#context;
         if (progress.step > 0) {
-          replicas.keep(copyReplica(job, progress.step, steps.model, beside()));
+          const { experimentId, stage } = job;
+          const lines = log.newest.filter(({ step }) => step === progress.step);
+          const held = { experimentId, stage, step: progress.step, beside: beside(), lines };
+          replicas.keep(copyReplica(held, steps.model));
         }
         checkpoints.save(progress.step, beside, { isLast: true });
       });

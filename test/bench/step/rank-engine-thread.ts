@@ -59,7 +59,7 @@ function train(engine: Engine, spec: StepSpec, job: StageJob): RankFindings {
   const context: StageContext = {
     job,
     group,
-    log: silentLog,
+    log: silentLog(),
     replicas: new ReplicaKeeper(),
     checkpoints: undefined,
     send: (message) => {

@@ -6,6 +6,7 @@ import type { Beside } from "../../../worker/train/checkpoint-writer.ts";
 import { Monitor } from "../../../worker/train/monitor.ts";
 import { ReplicaKeeper } from "../../../worker/train/replica.ts";
 import type { EngineThreadMessage, StageJob } from "../../../worker/train/stage-job.ts";
+import { silentLog } from "../../../worker/train/stage-log.ts";
 import { tinyRecipe } from "../../support/cluster.ts";
 import { ReferenceEngine } from "../../support/reference-engine.ts";
 
@@ -34,7 +35,7 @@ function open(classes = 2) {
       job: { recipe, control: new Int32Array(new SharedArrayBuffer(8)) } as StageJob,
       group: soloGroup,
       replicas: new ReplicaKeeper(),
-      log: { write: (line) => lines.push(line), writeResult: () => {} },
+      log: { ...silentLog(), write: (line) => lines.push(line) },
       checkpoints: undefined,
       send: (message) => sent.push(message),
     },

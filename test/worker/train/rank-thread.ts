@@ -45,7 +45,7 @@ function runRank({ job, fault }: RankThreadData): RankThreadResult {
     group: counting(gang, counts),
     replicas: new ReplicaKeeper(),
     checkpoints: undefined,
-    log: silentLog,
+    log: silentLog(),
     send: (message) => {
       if (message.type === "step") step = message.report.step;
     },

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { existsSync, readdirSync } from "node:fs";
-import path from "node:path";
 import { Worker } from "node:worker_threads";
 import { FleetError } from "../../../proto/errors.ts";
 import { parseRecipe, type Recipe, type StageName } from "../../../proto/recipe.ts";

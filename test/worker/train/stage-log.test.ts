@@ -12,7 +12,7 @@ import os from "node:os";
 import path from "node:path";
 import { openStore } from "../../../worker/checkpoint/checkpoint-store.ts";
 import type { StageResult } from "../../../worker/train/stage-job.ts";
-import { openStageLog } from "../../../worker/train/stage-log.ts";
+import { openStageLog, silentLog } from "../../../worker/train/stage-log.ts";
 
 describe("stage log", () => {
   let folder: string;
@@ -51,6 +51,26 @@ describe("stage log", () => {
       { step: 2, loss: 1 },
       { step: 3, loss: 2 },
     ]);
+  });
+
+  it("writes the lines of the last step that an earlier rank 0 was lost before", () => {
+    open(0).write({ step: 1, loss: 1 });
+    const others = silentLog();
+    for (const line of [
+      { step: 1, loss: 1 },
+      { step: 2, loss: 0.5 },
+      { step: 2, top1: 10 },
+    ]) {
+      others.write(line);
+    }
+    const [trained, evaluated] = others.newest;
+    open(2).makeUp(others.newest);
+    assert.deepEqual(lines().slice(1), [trained, evaluated]);
+
+    const again = open(2);
+    again.makeUp(others.newest);
+    assert.equal(lines().length, 3);
+    assert.deepEqual(again.newest, others.newest);
   });
 
   it("names a folder that a stage cannot begin in", () => {
