@@ -8,6 +8,7 @@ import { hostname } from "node:os";
 import { FleetError } from "../../proto/errors.ts";
 import type { Abort, Assignment, RankTimes, Running } from "../../proto/gen/coordinator.ts";
 import type { Log } from "../../proto/log.ts";
+import type { MonitoringServer } from "../../proto/monitoring-server.ts";
 import { PROTOCOL_VERSION, SOFTWARE_VERSION } from "../../proto/version.ts";
 import type { PeerGroup } from "../collective/peer-group.ts";
 import { type PeerServer, startPeerServer } from "../collective/peer-server.ts";
@@ -16,7 +17,7 @@ import { describeJpegDecoder } from "../data/jpeg-decoder.ts";
 import { CheckpointHost } from "./checkpoint-host.ts";
 import { EngineHost, type StageEvent, type StageOutcome } from "./engine-host.ts";
 import { FleetSession } from "./fleet-session.ts";
-import { startHttpServer, type WorkerHttp } from "./http-server.ts";
+import { startHttpServer } from "./http-server.ts";
 import { ProgressReporter } from "./progress-reporter.ts";
 import { withStep } from "./rank-times.ts";
 import { StageRunner } from "./stage-runner.ts";
@@ -41,7 +42,7 @@ interface Parts {
   readonly checkpoints: CheckpointHost;
   readonly server: PeerServer;
   readonly metrics: WorkerMetrics;
-  readonly http: WorkerHttp | undefined;
+  readonly http: MonitoringServer | undefined;
 }
 
 /** A step that takes longer is given up: whoever preempts a worker does not wait much longer. */
