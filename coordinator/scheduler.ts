@@ -187,7 +187,6 @@ export class Scheduler {
     return this.#roster.members();
   }
 
-  /** What is known of a worker; undefined when nothing is. */
   member(id: string): Member | undefined {
     return this.#roster.get(id);
   }

@@ -24,10 +24,10 @@ export interface MonitoringServer {
 
 const SERVER_OPTIONS = {
   maxHeaderSize: 8_192,
-  headersTimeout: 5_000,
-  requestTimeout: 5_000,
+  headersTimeout: 2_000,
+  requestTimeout: 2_000,
   keepAliveTimeout: 5_000,
-  connectionsCheckingInterval: 1_000,
+  connectionsCheckingInterval: 500,
 } as const;
 /** Beyond these a connection is closed at once; those that do nothing last seconds only. */
 const CONNECTIONS_MAX = 1_024;
