@@ -70,7 +70,8 @@ describe("a run of mocha that leaves something", function () {
       `it("leaves a process and a folder", () => {
         const path = require("path").join(require("os").tmpdir(), "left-folder");
         require("fs").mkdirSync(path);
-        require("child_process").spawn("sleep", ["61"], { detached: true, stdio: "ignore" }).unref();
+        const options = { detached: true, stdio: "ignore" };
+        require("child_process").spawn("sleep", ["61"], options).unref();
       });`,
     );
     const hooks = path.join(HERE, "support/leak-check.js");

@@ -63,11 +63,11 @@ describe("the formation of a generation", function () {
   it("names the member that does not join in time", async () => {
     const peers = [...peersOf(servers), { workerId: "w2", address: "127.0.0.1:1" }];
     const joins = servers.map((server, rank) =>
-      joinGroup({ ...joinDefaults(server, rank), peers, formationTimeoutMs: 500 }),
+      joinGroup({ ...joinDefaults(server, rank), peers, formationTimeoutMs: 2_000 }),
     );
     for (const join of joins) {
       await assert.rejects(join, (error) => {
-        assertFleetError("GENERATION_ABORTED", /did not form within 500 ms/)(error);
+        assertFleetError("GENERATION_ABORTED", /did not form within 2000 ms/)(error);
         assert.match((error as FleetError).message, /rank 2 \(worker w2 at 127\.0\.0\.1:1\)/);
         assert.equal((error as FleetError).detail["rank"], 2);
         assert.equal((error as FleetError).detail["worker"], "w2");
