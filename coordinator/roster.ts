@@ -17,6 +17,8 @@ import type { CoordinatorSays, Running, Session } from "./scheduler-events.ts";
 
 /** People see a lost worker in the list for this long. */
 const LOST_KEPT_MS = 600_000;
+/** And so many of them, the newest. */
+const LOST_KEPT_MAX = 1_000;
 
 /** Called when a worker is gone, and with it what it had of `assignment`. */
 export type OnLost = (worker: string, assignment: Assignment, because: string) => void;
@@ -154,6 +156,9 @@ export class Roster {
       this.apply(id, { type: "tick" });
       if (member.status === "lost" && now - member.lostMs > LOST_KEPT_MS) this.#members.delete(id);
     }
+    const lost = this.members().filter((member) => member.status === "lost");
+    const tooMany = lost.toSorted((a, b) => b.lostMs - a.lostMs).slice(LOST_KEPT_MAX);
+    for (const { facts } of tooMany) this.#members.delete(facts.id);
   }
 
   #lost(id: string, member: Member): void {

@@ -187,6 +187,10 @@ export class Scheduler {
     return this.#roster.members();
   }
 
+  member(id: string): Member | undefined {
+    return this.#roster.get(id);
+  }
+
   sessionCount(): number {
     return this.#roster.sessionCount();
   }

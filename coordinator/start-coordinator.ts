@@ -1,12 +1,17 @@
 /** Puts a coordinator together: Redis, store, scheduler, gRPC, HTTP; and takes it apart again. */
 
 import path from "node:path";
+import { Connections } from "../proto/grpc-listener.ts";
 import { LEASE_MS } from "../proto/limits.ts";
 import type { Log } from "../proto/log.ts";
+import { Refusals } from "../proto/refusals.ts";
 import type { Transport } from "../proto/transport.ts";
+import { CONTROL_LIMITS, type ControlLimits } from "./control/control-limits.ts";
 import { openControlServer } from "./control/control-server.ts";
 import { fleetService } from "./control/fleet-service.ts";
+import { operatorGate } from "./control/operator-gate.ts";
 import { operatorService } from "./control/operator-service.ts";
+import { type ControlRefusals, REFUSAL_REASONS } from "./control/refusal-reasons.ts";
 import { openHttpServer } from "./http/http-server.ts";
 import { createMetrics } from "./http/metrics.ts";
 import { type Clock, Scheduler } from "./scheduler.ts";
@@ -28,7 +33,7 @@ export interface CoordinatorOptions {
   readonly redisUrl?: string;
   /** Keeps several coordinators apart on one Redis. */
   readonly redisPrefix: string;
-  /** Secret of the cluster that workers must know; empty lets anybody join. */
+  /** Secret of the cluster that workers and commands must know; empty lets anybody in. */
   readonly joinToken: string;
   /** Of the gRPC server; HTTP is plain text. */
   readonly transport: Transport;
@@ -36,6 +41,8 @@ export interface CoordinatorOptions {
   readonly leaseMs?: number;
   /** So long a gang may take to finish its step together before it has to give the step up. */
   readonly boundaryTimeoutMs?: number;
+  /** In place of those of {@link CONTROL_LIMITS}. */
+  readonly limits?: Partial<ControlLimits>;
 }
 
 export interface Coordinator {
@@ -80,20 +87,32 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     });
     const stored = await store.load();
     scheduler.restore(stored, 0);
+    const refusals: ControlRefusals = new Refusals({
+      reasons: REFUSAL_REASONS,
+      log,
+      event: "message refused",
+    });
     const { joinToken, transport } = options;
+    const limits = { ...CONTROL_LIMITS, ...options.limits };
+    const connections = new Connections(limits.connections, (peer) =>
+      refusals.add("connection", { peer }),
+    );
+    const guard = { limits, refusals, connections };
     const control = await openControlServer({
       host,
       port: options.grpcPort,
       transport,
-      fleet: fleetService({ scheduler, log, joinToken, leaseMs }),
-      operator: operatorService({ scheduler, store, clock, log }),
+      connections,
+      gate: operatorGate({ ...guard, joinToken }),
+      fleet: fleetService({ ...guard, scheduler, clock, joinToken, leaseMs }),
+      operator: operatorService({ ...guard, scheduler, store, clock, log }),
     });
     opened.push(() => control.close());
 
     const http = await openHttpServer({
       host,
       port: options.httpPort,
-      registry: createMetrics({ scheduler, store, clock }),
+      registry: createMetrics({ scheduler, store, clock, refusals }),
       problems: async () => ((await store.isReachable()) ? [] : ["Redis does not answer"]),
     });
     opened.push(() => http.close());

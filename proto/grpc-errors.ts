@@ -19,7 +19,8 @@ export function toServiceError(error: FleetError): StatusObject & Error {
   metadata.set(CODE_KEY, error.code);
   const detail = encodeURIComponent(JSON.stringify(error.detail));
   if (detail.length <= TEXT_LENGTH_MAX) metadata.set(DETAIL_KEY, detail);
-  const details = error.message.slice(0, TEXT_LENGTH_MAX);
+  // grpc-js puts it through encodeURI, which throws on half a character.
+  const details = error.message.slice(0, TEXT_LENGTH_MAX).replaceAll(/\p{Surrogate}/gu, "\ufffd");
   return Object.assign(new Error(details), {
     code: ERROR_SPECS[error.code].grpc,
     details,
@@ -57,6 +58,9 @@ export function fromServiceError(
         { address },
         failure,
       );
+    // From grpc-js itself: a message is larger than the server or this process takes.
+    case status.RESOURCE_EXHAUSTED:
+      return new FleetError("OVERLOADED", `${address}: ${failure.details}`, { address }, failure);
     default:
       return new FleetError("UNEXPECTED", `${address}: ${failure.message}`, { address }, failure);
   }

@@ -41,6 +41,9 @@ export const VERSION_METADATA_KEY = "simclr-protocol-version";
 /** How many ranks a stage may have. */
 export const RANKS_MAX = 10_000;
 
+/** Metadata key with the join token, as bytes: operators' calls have no field for it. */
+export const JOIN_TOKEN_METADATA_KEY = "simclr-join-token-bin";
+
 /** Texts for people are cut at this length on their way over the network. */
 export const TEXT_LENGTH_MAX = 2_000;
 

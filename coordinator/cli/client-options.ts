@@ -11,11 +11,12 @@ const DEFAULT_ADDRESS = "127.0.0.1:50051";
 
 export interface ClientOptions extends TransportOptions {
   readonly coordinator: string;
+  readonly joinToken?: string;
   readonly json: boolean;
   readonly logLevel: string;
 }
 
-/** Adds `--coordinator`, `--json`, `--log-level`, and how the connection is secured. */
+/** Adds `--coordinator`, `--join-token`, `--json`, `--log-level`, and how it is connected. */
 export function withClientOptions(command: Command, context: CliContext): Command {
   const address = context.env["SIMCLR_COORDINATOR"] || DEFAULT_ADDRESS;
   command
@@ -24,6 +25,7 @@ export function withClientOptions(command: Command, context: CliContext): Comman
       "address of the coordinator ($SIMCLR_COORDINATOR)",
       address,
     )
+    .option("--join-token <secret>", "of the cluster ($SIMCLR_JOIN_TOKEN, safer)")
     .option("--json", "print JSON", false)
     .option("--log-level <level>", "debug adds stack traces to errors", "info");
   return withTransportOptions(command);
@@ -43,7 +45,8 @@ export async function runWithClient(
 ): Promise<void> {
   await runCommand(context, options.logLevel, async () => {
     const transport = openTransport(options, context.env);
-    const client = new OperatorClient(options.coordinator, transport);
+    const joinToken = options.joinToken ?? context.env["SIMCLR_JOIN_TOKEN"] ?? "";
+    const client = new OperatorClient(options.coordinator, transport, joinToken);
     try {
       checkReach(transport, "--coordinator", hostOf(options.coordinator));
       await work(client);

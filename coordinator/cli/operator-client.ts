@@ -14,6 +14,7 @@ import { fromServiceError } from "../../proto/grpc-errors.ts";
 import {
   CALL_TIMEOUT_MS,
   CLIENT_OPTIONS,
+  JOIN_TOKEN_METADATA_KEY,
   VERSION_METADATA_KEY,
   VERSION_METADATA_VALUE,
 } from "../../proto/limits.ts";
@@ -25,15 +26,20 @@ type CallTail<Response> = [Metadata, { deadline: number }, Callback<Response>];
 export class OperatorClient {
   readonly #address: string;
   readonly #transport: Transport;
+  readonly #joinToken: string;
   readonly #client: OperatorServiceClient;
 
-  /** @throws {FleetError} USAGE for an address that is not HOST:PORT */
-  constructor(address: string, transport: Transport) {
+  /**
+   * @param joinToken empty when the cluster has none
+   * @throws {FleetError} USAGE for an address that is not HOST:PORT
+   */
+  constructor(address: string, transport: Transport, joinToken = "") {
     if (!/^[^\s/]+:\d{1,5}$/.test(address)) {
       throw new FleetError("USAGE", `the coordinator's address ${address} is not HOST:PORT`);
     }
     this.#address = address;
     this.#transport = transport;
+    this.#joinToken = joinToken;
     this.#client = new OperatorServiceClient(address, transport.clientCredentials, {
       ...CLIENT_OPTIONS,
       ...transport.clientOptions,
@@ -97,7 +103,7 @@ export class OperatorClient {
 
   /** The experiment's state now and after each change, until it has ended. */
   async *watch(experimentId: string): AsyncGenerator<Experiment, void, undefined> {
-    const stream = this.#client.watchExperiment({ experimentId }, versionMetadata());
+    const stream = this.#client.watchExperiment({ experimentId }, this.#metadata());
     try {
       for await (const { experiment } of stream as AsyncIterable<ExperimentUpdate>) {
         if (experiment) yield experiment;
@@ -116,7 +122,7 @@ export class OperatorClient {
   async #call<Response>(start: (...tail: CallTail<Response>) => unknown): Promise<Response> {
     return await new Promise((resolve, reject) => {
       const deadline = Date.now() + CALL_TIMEOUT_MS;
-      start(versionMetadata(), { deadline }, (error, response) => {
+      start(this.#metadata(), { deadline }, (error, response) => {
         if (error) reject(this.#explain(error));
         else resolve(response);
       });
@@ -129,10 +135,13 @@ export class OperatorClient {
       ? fromServiceError(thrown as ServiceError, this.#address, this.#transport)
       : FleetError.from(thrown);
   }
-}
 
-function versionMetadata(): Metadata {
-  const metadata = new Metadata();
-  metadata.set(VERSION_METADATA_KEY, VERSION_METADATA_VALUE);
-  return metadata;
+  #metadata(): Metadata {
+    const metadata = new Metadata();
+    metadata.set(VERSION_METADATA_KEY, VERSION_METADATA_VALUE);
+    if (this.#joinToken !== "") {
+      metadata.set(JOIN_TOKEN_METADATA_KEY, Buffer.from(this.#joinToken));
+    }
+    return metadata;
+  }
 }

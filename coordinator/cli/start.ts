@@ -34,7 +34,10 @@ export function registerStart(program: Command, context: CliContext): void {
     .option("--host <address>", "interface to listen on; 0.0.0.0 is all of them", "127.0.0.1")
     .option("--state-dir <dir>", "where an own redis-server keeps its data", ".state")
     .option("--redis-prefix <name>", "keeps several coordinators apart on one Redis", "simclr")
-    .option("--join-token <secret>", "what workers must know to join ($SIMCLR_JOIN_TOKEN, safer)")
+    .option(
+      "--join-token <secret>",
+      "what workers and commands must know ($SIMCLR_JOIN_TOKEN, safer)",
+    )
     .option(
       "--stop-timeout <seconds>",
       "for a gang that is to stop to finish its step together; then it gives the step up",

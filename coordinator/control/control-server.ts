@@ -1,18 +1,29 @@
 /** The gRPC server that workers and operators call. */
 
-import { logVerbosity, Server, setLogVerbosity } from "@grpc/grpc-js";
-import { FleetError } from "../../proto/errors.ts";
+import { logVerbosity, Server, type ServerInterceptor, setLogVerbosity } from "@grpc/grpc-js";
 import {
   type FleetServiceServer,
   FleetServiceService,
   type OperatorServiceServer,
   OperatorServiceService,
 } from "../../proto/gen/coordinator.ts";
+import { type Connections, openGrpcListener } from "../../proto/grpc-listener.ts";
 import { KEEPALIVE_OPTIONS } from "../../proto/limits.ts";
-import { hostPort, type Transport } from "../../proto/transport.ts";
+import type { Transport } from "../../proto/transport.ts";
+import { REQUEST_BYTES_MAX } from "./control-limits.ts";
 
 /** Enough for an answer under way. Sessions and watchers never end by themselves: they are cut. */
 const SHUTDOWN_TIMEOUT_MS = 250;
+
+/** What grpc-js would leave open; a worker and a command need one call at a time. */
+const SERVER_OPTIONS = {
+  ...KEEPALIVE_OPTIONS,
+  "grpc.max_receive_message_length": REQUEST_BYTES_MAX,
+  "grpc.max_concurrent_streams": 128,
+  "grpc.max_connection_idle_ms": 60_000,
+  /** Megabytes: headers and what waits to be sent. */
+  "grpc-node.max_session_memory": 64,
+} as const;
 
 export interface ControlServer {
   /** The port that it listens on, also where 0 was asked for. */
@@ -25,38 +36,28 @@ export async function openControlServer(options: {
   readonly host: string;
   readonly port: number;
   readonly transport: Transport;
+  readonly connections: Connections;
+  readonly gate: ServerInterceptor;
   readonly fleet: FleetServiceServer;
   readonly operator: OperatorServiceServer;
 }): Promise<ControlServer> {
+  const { host, port, transport, connections, gate } = options;
   // grpc-js prints on standard error what it also throws.
   setLogVerbosity(logVerbosity.NONE);
-  const server = new Server({ ...KEEPALIVE_OPTIONS });
+  const server = new Server({ ...SERVER_OPTIONS, interceptors: [gate] });
   server.addService(FleetServiceService, options.fleet);
   server.addService(OperatorServiceService, options.operator);
-
-  const address = hostPort(options.host, options.port);
-  const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(address, options.transport.serverCredentials, (error, bound) => {
-      if (error) reject(bindProblem(error, address, "gRPC"));
-      else resolve(bound);
-    });
-  });
-  return { port, close: () => closeServer(server) };
-}
-
-async function closeServer(server: Server): Promise<void> {
-  const cut = setTimeout(() => server.forceShutdown(), SHUTDOWN_TIMEOUT_MS);
-  // An error means that it was cut, or closed before.
-  await new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
-  clearTimeout(cut);
-}
-
-/** What a failed listen means to a person. */
-export function bindProblem(cause: Error, address: string, what: string): FleetError {
-  if (cause.message.includes("EADDRINUSE")) {
-    const message = `${what} port ${address} is used by another process`;
-    return new FleetError("PORT_IN_USE", message, { address }, cause);
-  }
-  const message = `cannot listen for ${what} on ${address}: ${cause.message}`;
-  return new FleetError("USAGE", message, { address }, cause);
+  const listener = await openGrpcListener({ server, connections, transport, host, port });
+  return {
+    port: listener.port,
+    close: async () => {
+      const stopped = listener.stop();
+      const cut = setTimeout(() => server.forceShutdown(), SHUTDOWN_TIMEOUT_MS);
+      // An error means that it was cut, or closed before.
+      await new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
+      clearTimeout(cut);
+      connections.cutAll();
+      await stopped;
+    },
+  };
 }

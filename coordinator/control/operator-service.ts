@@ -1,32 +1,24 @@
 /** OperatorService: what people and scripts ask of the coordinator. */
 
 import { randomBytes } from "node:crypto";
-import type {
-  handleUnaryCall,
-  Metadata,
-  ServerUnaryCall,
-  ServerWritableStream,
-  sendUnaryData,
-} from "@grpc/grpc-js";
+import type { handleUnaryCall, ServerUnaryCall, sendUnaryData } from "@grpc/grpc-js";
 import { FleetError } from "../../proto/errors.ts";
 import type {
   DrainWorkerRequest,
-  ExperimentUpdate,
   ListEventsRequest,
   OperatorServiceServer,
   SubmitRequest,
-  WatchExperimentRequest,
   Experiment as WireExperiment,
 } from "../../proto/gen/coordinator.ts";
 import { toServiceError } from "../../proto/grpc-errors.ts";
-import { VERSION_METADATA_KEY, VERSION_METADATA_VALUE } from "../../proto/limits.ts";
 import type { Log } from "../../proto/log.ts";
 import { parseRecipe, type Recipe } from "../../proto/recipe.ts";
-import { type Experiment, isFinished, type OperatorVerb } from "../experiment/experiment.ts";
+import type { Experiment, OperatorVerb } from "../experiment/experiment.ts";
 import { toStagePlans } from "../experiment/stage-plans.ts";
 import { startTimeline } from "../experiment/timeline.ts";
-import type { Clock, Scheduler } from "../scheduler.ts";
+import type { Clock } from "../scheduler.ts";
 import type { Store } from "../store/store.ts";
+import { RECIPE_LENGTH_MAX } from "./control-limits.ts";
 import {
   toWireEvent,
   toWireExperiment,
@@ -34,13 +26,13 @@ import {
   toWireWorker,
 } from "./experiment-message.ts";
 import { findWorker } from "./find-worker.ts";
+import { type WatchOptions, watchExperiment } from "./watch-experiment.ts";
 
 /** Priorities lie within [-PRIORITY_MAX, PRIORITY_MAX]. */
 const PRIORITY_MAX = 1_000;
 const NAME_LENGTH_MAX = 100;
 
-export interface OperatorServiceOptions {
-  readonly scheduler: Scheduler;
+export interface OperatorServiceOptions extends WatchOptions {
   readonly store: Pick<Store, "add" | "flush">;
   readonly clock: Clock;
   readonly log: Log;
@@ -97,7 +89,7 @@ export function operatorService(options: OperatorServiceOptions): OperatorServic
     listWorkers: answer(() => ({
       workers: scheduler.members().map((member) => toWireWorker(member, clock.monotonicMs())),
     })),
-    watchExperiment: (call) => watch(call, scheduler),
+    watchExperiment: watchExperiment(options),
   };
 }
 
@@ -106,10 +98,7 @@ function unary<Request, Response>(
   log: Log,
 ): handleUnaryCall<Request, Response> {
   return (call: ServerUnaryCall<Request, Response>, callback: sendUnaryData<Response>) => {
-    const work = async (): Promise<Response> => {
-      checkVersion(call.metadata);
-      return await handle(call.request);
-    };
+    const work = async (): Promise<Response> => await handle(call.request);
     work().then(
       (response) => callback(null, response),
       (thrown) => {
@@ -119,51 +108,6 @@ function unary<Request, Response>(
       },
     );
   };
-}
-
-type WatchCall = ServerWritableStream<WatchExperimentRequest, ExperimentUpdate>;
-
-/**
- * Sends the state at once and after each change. A reader that is slower than the changes gets the
- * newest state when it is ready for one, not every state late.
- */
-function watch(call: WatchCall, scheduler: Scheduler): void {
-  const { experimentId } = call.request;
-  let pending: Experiment | undefined;
-  let isFull = false;
-
-  const flush = (): void => {
-    if (isFull || pending === undefined) return;
-    const experiment = pending;
-    pending = undefined;
-    const recipeJson = scheduler.recipeJson(experimentId);
-    const stragglers = toWireStragglers(scheduler, experiment);
-    const message = toWireExperiment(experiment, { recipeJson, withHistory: false, stragglers });
-    isFull = !call.write({ experiment: message });
-    if (!isFinished(experiment)) return;
-    unwatch();
-    call.end();
-  };
-  const offer = (experiment: Experiment): void => {
-    pending = experiment;
-    flush();
-  };
-
-  let unwatch = (): void => {};
-  call.on("drain", () => {
-    isFull = false;
-    flush();
-  });
-  call.on("cancelled", () => unwatch());
-  call.on("close", () => unwatch());
-  try {
-    checkVersion(call.metadata);
-    const present = scheduler.experiment(experimentId);
-    unwatch = scheduler.watch(experimentId, offer);
-    offer(present);
-  } catch (thrown) {
-    call.emit("error", toServiceError(FleetError.from(thrown)));
-  }
 }
 
 /** @throws {FleetError} RECIPE_INVALID, USAGE */
@@ -207,6 +151,9 @@ function toExperiment(
 }
 
 function readRecipe(json: string): Recipe {
+  if (json.length > RECIPE_LENGTH_MAX) {
+    throw new FleetError("USAGE", `the recipe has more than ${RECIPE_LENGTH_MAX} characters`);
+  }
   let input: unknown;
   try {
     input = JSON.parse(json);
@@ -220,15 +167,4 @@ function readRecipe(json: string): Recipe {
 function newId(recipeName: string): string {
   const stem = recipeName.replace(/^simclr_/, "").split("_")[0] || "experiment";
   return `${stem.slice(0, 20)}-${randomBytes(3).toString("hex")}`;
-}
-
-/** @throws {FleetError} VERSION_MISMATCH */
-function checkVersion(metadata: Metadata): void {
-  const [version = VERSION_METADATA_VALUE] = metadata.get(VERSION_METADATA_KEY).map(String);
-  if (version === VERSION_METADATA_VALUE) return;
-  throw new FleetError(
-    "VERSION_MISMATCH",
-    `the caller speaks protocol version ${version}, this coordinator ${VERSION_METADATA_VALUE}; ` +
-      "install the same version of simclr-fleet on both sides",
-  );
 }

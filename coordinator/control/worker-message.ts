@@ -13,6 +13,7 @@ import type {
   Running as WireRunning,
   WorkerMessage,
 } from "../../proto/gen/coordinator.ts";
+import { checkJoinToken } from "../../proto/join-token.ts";
 import { NEIGHBOURS_LENGTH_MAX, RANKS_MAX, TEXT_LENGTH_MAX } from "../../proto/limits.ts";
 import { PROTOCOL_VERSION } from "../../proto/version.ts";
 import type { StageProgress } from "../experiment/experiment.ts";
@@ -102,10 +103,7 @@ export function parseRegister(
       { worker: register.protocolVersion, coordinator: PROTOCOL_VERSION },
     );
   }
-  if (register.joinToken !== joinToken) {
-    const problem = register.joinToken === "" ? "is missing" : "is not this cluster's";
-    throw new FleetError("JOIN_REFUSED", `the join token ${problem}`);
-  }
+  checkJoinToken(register.joinToken, joinToken);
   const { workerId, ...facts } = check(registerSchema, register, "register");
   return {
     facts: { id: workerId, ...facts },

@@ -113,7 +113,9 @@ class Demonstration {
     ]);
     if (cluster.status === "rejected") throw cluster.reason;
     if (images.status === "rejected") throw images.reason;
-    this.#client = new OperatorClient(cluster.value, PLAINTEXT);
+    // Whatever is set here, the cluster's processes have it from here.
+    const joinToken = this.#context.env["SIMCLR_JOIN_TOKEN"] ?? "";
+    this.#client = new OperatorClient(cluster.value, PLAINTEXT, joinToken);
 
     this.#say("\n1. pre-training without labels, then a linear classifier on top");
     const trained = await this.#runExperiment(this.#recipe);

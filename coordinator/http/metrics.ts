@@ -5,6 +5,7 @@
 
 import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
 import { PROTOCOL_VERSION, SOFTWARE_VERSION } from "../../proto/version.ts";
+import type { ControlRefusals } from "../control/refusal-reasons.ts";
 import { type Experiment, isFinished, type StageProgress } from "../experiment/experiment.ts";
 import type { Status } from "../experiment/phase.ts";
 import type { Clock, Scheduler } from "../scheduler.ts";
@@ -27,6 +28,7 @@ export interface MetricsSource {
   readonly scheduler: Pick<Scheduler, "experiments" | "members" | "stragglers">;
   readonly store: Pick<Store, "queueDepth">;
   readonly clock: Clock;
+  readonly refusals: Pick<ControlRefusals, "counts">;
 }
 
 /** A registry whose every reading is of the moment. */
@@ -39,6 +41,7 @@ export function createMetrics(source: MetricsSource): Registry {
   addGangMetrics(registry, source);
   addWorkers(registry, source);
   addQueue(registry, source);
+  addRefusals(registry, source);
   return registry;
 }
 
@@ -196,6 +199,19 @@ function addQueue(registry: Registry, { store }: MetricsSource): void {
       // While Redis is away there is nothing to say, and the other metrics must still be served.
       const depth = await store.queueDepth().catch(() => ({}));
       for (const [state, jobs] of Object.entries(depth)) this.set({ state }, jobs);
+    },
+  });
+}
+
+function addRefusals(registry: Registry, { refusals }: MetricsSource): void {
+  new Counter({
+    name: "simclr_refused_messages_total",
+    help: "Connections, calls and messages that were not taken.",
+    labelNames: ["reason"],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const [reason, count] of refusals.counts) this.inc({ reason }, count);
     },
   });
 }

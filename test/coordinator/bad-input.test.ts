@@ -1,20 +1,17 @@
 /** What must not hurt: wrong messages of workers and of operators, over real gRPC. */
 
 import assert from "node:assert/strict";
-import {
-  Client,
-  type ClientDuplexStream,
-  credentials,
-  Metadata,
-  type ServiceError,
-} from "@grpc/grpc-js";
+import { credentials, Metadata, type ServiceError } from "@grpc/grpc-js";
+import { OperatorClient } from "../../coordinator/cli/operator-client.ts";
 import { OperatorServiceClient } from "../../proto/gen/coordinator.ts";
 import { fromServiceError } from "../../proto/grpc-errors.ts";
 import { VERSION_METADATA_KEY } from "../../proto/limits.ts";
 import { parseRecipe } from "../../proto/recipe.ts";
 import { findRecipe } from "../../proto/recipes/registry.ts";
+import { PLAINTEXT } from "../../proto/transport.ts";
 import { useRig } from "./coordinator-rig.ts";
 import { FakeWorker, joinFleet, STAGES } from "./fake-worker.ts";
+import { openRaw } from "./raw-session.ts";
 
 describe("bad message", function () {
   this.timeout(20_000);
@@ -197,7 +194,7 @@ describe("bad message", function () {
 
 describe("join token", function () {
   this.timeout(20_000);
-  const rig = useRig("secret");
+  const rig = useRig({ joinToken: "secret" });
 
   it("keeps workers out that do not know it", async () => {
     for (const [joinToken, message] of [
@@ -210,6 +207,27 @@ describe("join token", function () {
     }
   });
 
+  it("keeps commands out that do not know it, whatever they ask", async () => {
+    for (const [joinToken, message] of [
+      ["", /join token is missing/],
+      ["guess", /join token is not this cluster's/],
+      ["secret\u00e9", /join token is not this cluster's/],
+    ] as const) {
+      const client = new OperatorClient(rig().address, PLAINTEXT, joinToken);
+      const refused = { code: "JOIN_REFUSED", exit: 15, message };
+      await assert.rejects(client.list(), refused);
+      await assert.rejects(client.get("e"), refused);
+      await assert.rejects(client.cancel("e"), refused);
+      await assert.rejects(client.retry("e"), refused);
+      await assert.rejects(client.workers(), refused);
+      await assert.rejects(client.watch("e").next(), refused);
+      await assert.rejects(client.submit({ recipeJson: "{}", priority: 0, name: "" }), refused);
+      client.close();
+    }
+    assert.equal(await rig().refused("join-token"), 3 * 7);
+    assert.deepEqual(await rig().operator.list(), []);
+  });
+
   it("lets in those that do", async () => {
     const worker = await joinFleet(rig().address, "w0", { joinToken: "secret" });
     const [member] = await rig().operator.workers();
@@ -217,20 +235,3 @@ describe("join token", function () {
     worker.close();
   });
 });
-
-/** A session that sends bytes instead of messages. */
-function openRaw(address: string): {
-  readonly stream: ClientDuplexStream<Buffer, Buffer>;
-  readonly failure: Promise<ServiceError>;
-  close(): void;
-} {
-  const client = new Client(address, credentials.createInsecure());
-  const same = (bytes: Buffer): Buffer => bytes;
-  const path = "/simclr_fleet.coordinator.v1.FleetService/Session";
-  const stream = client.makeBidiStreamRequest(path, same, same);
-  const failure = new Promise<ServiceError>((resolve) => {
-    stream.on("error", (error) => resolve(error as ServiceError));
-  });
-  stream.resume();
-  return { stream, failure, close: () => client.close() };
-}

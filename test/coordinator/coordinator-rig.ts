@@ -2,7 +2,10 @@
  * A coordinator in the test's own process, on a real Redis, with workers that the test speaks for.
  */
 
+import assert from "node:assert/strict";
 import { OperatorClient } from "../../coordinator/cli/operator-client.ts";
+import type { ControlLimits } from "../../coordinator/control/control-limits.ts";
+import type { RefusalReason } from "../../coordinator/control/refusal-reasons.ts";
 import {
   type Coordinator,
   type CoordinatorOptions,
@@ -23,21 +26,29 @@ const LEASE_MS = 1_000;
 
 let prefixes = 0;
 
+interface RigOptions {
+  readonly joinToken?: string;
+  /** In place of the coordinator's own. */
+  readonly limits?: Partial<ControlLimits>;
+}
+
 export class CoordinatorRig {
   coordinator!: Coordinator;
   operator!: OperatorClient;
   readonly #redis: TestRedis;
   readonly #prefix = `rig${prefixes++}`;
   readonly #joinToken: string;
+  readonly #limits: Partial<ControlLimits>;
   readonly #workers: FakeWorker[] = [];
 
-  private constructor(redis: TestRedis, joinToken: string) {
+  private constructor(redis: TestRedis, { joinToken = "", limits = {} }: RigOptions) {
     this.#redis = redis;
     this.#joinToken = joinToken;
+    this.#limits = limits;
   }
 
-  static async open(redis: TestRedis, joinToken = ""): Promise<CoordinatorRig> {
-    const rig = new CoordinatorRig(redis, joinToken);
+  static async open(redis: TestRedis, options: RigOptions = {}): Promise<CoordinatorRig> {
+    const rig = new CoordinatorRig(redis, options);
     await rig.start();
     return rig;
   }
@@ -58,9 +69,10 @@ export class CoordinatorRig {
       transport: PLAINTEXT,
       log: openLog({ level: "silent", process: "test" }),
       leaseMs: LEASE_MS,
+      limits: this.#limits,
       ...more,
     });
-    this.operator = new OperatorClient(this.address, PLAINTEXT);
+    this.operator = new OperatorClient(this.address, PLAINTEXT, this.#joinToken);
   }
 
   /** Ends the coordinator as SIGTERM does, and starts the next one on the same Redis. */
@@ -79,7 +91,7 @@ export class CoordinatorRig {
   }
 
   async join(id: string, register: Partial<Register> = {}): Promise<FakeWorker> {
-    const worker = await joinFleet(this.address, id, register);
+    const worker = await joinFleet(this.address, id, { joinToken: this.#joinToken, ...register });
     this.#workers.push(worker);
     return worker;
   }
@@ -87,6 +99,16 @@ export class CoordinatorRig {
   /** The same number of workers as ids. */
   async joinAll(...ids: readonly string[]): Promise<FakeWorker[]> {
     return await Promise.all(ids.map((id) => this.join(id)));
+  }
+
+  /** What the coordinator has refused so far for a reason, by its own metrics. */
+  async refused(reason: RefusalReason): Promise<number> {
+    const url = `http://127.0.0.1:${this.coordinator.httpPort}/metrics`;
+    const metrics = await (await fetch(url)).text();
+    const name = `simclr_refused_messages_total{reason="${reason}"} `;
+    const line = metrics.split("\n").find((one) => one.startsWith(name));
+    assert.ok(line, `${name} is a metric`);
+    return Number(line.slice(name.length));
   }
 
   /**
@@ -141,7 +163,7 @@ export class CoordinatorRig {
 }
 
 /** A suite's Redis, and a fresh coordinator for each of its tests. */
-export function useRig(joinToken = ""): () => CoordinatorRig {
+export function useRig(options: RigOptions = {}): () => CoordinatorRig {
   let redis: TestRedis;
   let rig: CoordinatorRig;
   before(async () => {
@@ -149,7 +171,7 @@ export function useRig(joinToken = ""): () => CoordinatorRig {
   });
   after(() => redis.close());
   beforeEach(async () => {
-    rig = await CoordinatorRig.open(redis, joinToken);
+    rig = await CoordinatorRig.open(redis, options);
   });
   afterEach(() => rig.close());
   return () => rig;

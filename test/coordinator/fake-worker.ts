@@ -36,6 +36,23 @@ export async function joinFleet(
   return worker;
 }
 
+/** How a worker introduces itself that holds nothing and knows no token. */
+export function registerAs(workerId: string): Register {
+  return {
+    protocolVersion: PROTOCOL_VERSION,
+    softwareVersion: SOFTWARE_VERSION,
+    workerId,
+    name: `${workerId}-name`,
+    peerAddress: `127.0.0.1:${10_000 + Number(workerId.replaceAll(/\D/g, "") || 0)}`,
+    engine: "fake",
+    device: "none",
+    threads: 1,
+    joinToken: "",
+    running: undefined,
+    epochSeen: 0,
+  };
+}
+
 export class FakeWorker {
   readonly id: string;
   /** What the worker claims to hold in its heartbeats. */
@@ -69,20 +86,7 @@ export class FakeWorker {
       this.#stream.on("error", (error) => end(fromServiceError(error as ServiceError, address)));
       this.#stream.on("end", () => end());
     });
-    this.say("register", {
-      protocolVersion: PROTOCOL_VERSION,
-      softwareVersion: SOFTWARE_VERSION,
-      workerId,
-      name: `${workerId}-name`,
-      peerAddress: `127.0.0.1:${10_000 + Number(workerId.replaceAll(/\D/g, "") || 0)}`,
-      engine: "fake",
-      device: "none",
-      threads: 1,
-      joinToken: "",
-      running: undefined,
-      epochSeen: 0,
-      ...register,
-    });
+    this.say("register", { ...registerAs(workerId), ...register });
     this.#heartbeat = setInterval(() => this.beat(), HEARTBEAT_MS);
   }
 

@@ -21,6 +21,15 @@ async function runWorker(coordinator: string, flags: readonly string[], joinToke
   return exit;
 }
 
+/** Asks the coordinator for its experiments, with a join token or with none. */
+async function runList(coordinator: string, flags: readonly string[], joinToken: string) {
+  const env = { SIMCLR_JOIN_TOKEN: joinToken };
+  const args = [COORDINATOR_MAIN, "list", "--coordinator", coordinator, ...flags];
+  const exit = await startNode(args, { env }).exited();
+  exits.push(exit);
+  return exit;
+}
+
 async function runCoordinator(...args: readonly string[]): Promise<Exit> {
   const exit = await startNode([COORDINATOR_MAIN, ...args]).exited();
   exits.push(exit);
@@ -59,7 +68,7 @@ describe("a cluster with mutual TLS and a join token, beyond loopback", function
     const { address } = suite.cluster;
     const refused = await runWorker(address, STRANGER);
     failsWith(refused, 17, new RegExp(`${address} .*did not accept the certificate`));
-    failsWith(await runCoordinator("list", "--coordinator", address, ...STRANGER), 17, /accept/);
+    failsWith(await runList(address, STRANGER, TOKEN), 17, /accept/);
   });
 
   it("keeps a worker out that has no certificate", async () => {
@@ -73,6 +82,15 @@ describe("a cluster with mutual TLS and a join token, beyond loopback", function
     const { address } = suite.cluster;
     failsWith(await runWorker(address, NAMED, ""), 15, /join token is missing/);
     failsWith(await runWorker(address, NAMED, GUESS), 15, /join token is not this cluster's/);
+  });
+
+  it("takes no command without the join token, whatever the certificate", async () => {
+    const { address } = suite.cluster;
+    failsWith(await runList(address, NAMED, ""), 15, /join token is missing/);
+    failsWith(await runList(address, NAMED, GUESS), 15, /join token is not this cluster's/);
+    assert.equal((await runList(address, NAMED, TOKEN)).code, 0);
+    const option = await runList(address, [...NAMED, "--join-token", TOKEN], "");
+    assert.equal(option.code, 0);
   });
 
   it("serves its metrics in plain text", async () => {

@@ -168,15 +168,19 @@ export interface TestRedis {
   close(): Promise<void>;
 }
 
-/** A redis-server of the test's own, append-only, on a free port. */
-export async function startRedis(): Promise<TestRedis> {
+/**
+ * A redis-server of the test's own, append-only, on a free port.
+ *
+ * @param password empty lets everybody in
+ */
+export async function startRedis(password = ""): Promise<TestRedis> {
   const { dir, remove } = await tempDir();
   const port = await freePort();
   const start = async (): Promise<TestProcess> => {
     const server = startProcess("redis-server", [
       ...["--port", String(port), "--bind", "127.0.0.1", "--dir", dir],
       ...["--appendonly", "yes", "--appendfsync", "always", "--save", ""],
-      ...["--maxmemory-policy", "noeviction"],
+      ...["--maxmemory-policy", "noeviction", "--requirepass", password],
     ]);
     await server.output(/Ready to accept connections/);
     return server;
@@ -184,7 +188,7 @@ export async function startRedis(): Promise<TestRedis> {
 
   let server = await start();
   return {
-    url: `redis://127.0.0.1:${port}/0`,
+    url: `redis://${password === "" ? "" : `:${password}@`}127.0.0.1:${port}/0`,
     port,
     crash: async () => {
       await server.end("SIGKILL");

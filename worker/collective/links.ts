@@ -60,10 +60,10 @@ export class Links {
       experimentId,
       generation,
       rank,
-      admit: (lane, receiver, call) => {
+      admit: (lane, receiver, call, cut) => {
         const link = this.#links.get(receiver);
         const text = `rank ${receiver} may not pull the ${lane} lane of rank ${rank}`;
-        return link === undefined ? new FleetError("USAGE", text) : link.admit(lane, call);
+        return link === undefined ? new FleetError("USAGE", text) : link.admit(lane, call, cut);
       },
       shutDown: () => {
         const text = `${describeGeneration(options)} ended: this worker's peer server closed`;
@@ -169,6 +169,7 @@ export class Links {
     if (reason !== undefined) await within(ended, FLUSH_MS);
     for (const link of links) link.closeInlets();
     await within(ended, CUT_MS);
+    for (const link of links) link.cutOutlets();
   }
 
   #linkTo(rank: number): PeerLink {

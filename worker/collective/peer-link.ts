@@ -149,17 +149,19 @@ export class PeerLink {
   }
 
   /** Takes a stream over that the peer pulls, or returns why it cannot. */
-  admit(lane: LaneName, call: PullCall): FleetError | undefined {
+  admit(lane: LaneName, call: PullCall, cut: () => void): FleetError | undefined {
     if (!this.#lanesOut.includes(lane) || this.#outlets.has(lane)) {
       const text = `rank ${this.#rank} may not pull the ${lane} lane of rank ${this.#options.rank}`;
       return new FleetError("USAGE", this.#outlets.has(lane) ? `${text} twice` : text);
     }
-    const outlet = new Outlet(call, {
+    const events = {
       drain: () => {
         if (lane === "bulk" && !this.#isOver) this.#events.drain();
       },
+      stuck: () => this.#lose("was lost: it does not read what it is sent"),
       over: () => this.#outletOver(),
-    });
+    };
+    const outlet = new Outlet(call, events, cut);
     this.#outlets.set(lane, outlet);
     const memory = lane === "bulk" ? this.#outbox?.ticket : undefined;
     const json: Hello = { ...this.#helloOf(this.#options.rank), memory };
@@ -207,6 +209,11 @@ export class PeerLink {
     const outlets = [...this.#outlets.values()];
     for (const outlet of outlets) outlet.end();
     await Promise.all(outlets.map(({ closed }) => closed));
+  }
+
+  /** Drops what the peer has not read. */
+  cutOutlets(): void {
+    for (const outlet of this.#outlets.values()) outlet.cut();
   }
 
   closeInlets(): void {

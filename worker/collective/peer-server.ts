@@ -1,10 +1,9 @@
-import { createHash, timingSafeEqual } from "node:crypto";
-import { once } from "node:events";
-import net from "node:net";
 import os from "node:os";
-import { logVerbosity, Server, type StatusObject, setLogVerbosity, status } from "@grpc/grpc-js";
-import { FleetError } from "../../proto/errors.ts";
+import { logVerbosity, Server, setLogVerbosity, status } from "@grpc/grpc-js";
+import { type ErrorCode, FleetError } from "../../proto/errors.ts";
 import { Lane, type PullRequest } from "../../proto/gen/peer.ts";
+import { type ConnectionLimits, Connections, openGrpcListener } from "../../proto/grpc-listener.ts";
+import { checkJoinToken } from "../../proto/join-token.ts";
 import { hostPort, PLAINTEXT, type Transport } from "../../proto/transport.ts";
 import { PROTOCOL_VERSION } from "../../proto/version.ts";
 import { within } from "./latch.ts";
@@ -13,6 +12,28 @@ import { findMemoryHost, type MemoryHost } from "./shared-memory.ts";
 
 /** How long connections may take to close in good order. */
 const SHUTDOWN_MS = 500;
+/** A peer has a connection for each lane, and a host perhaps 64 workers of two generations. */
+const CONNECTION_LIMITS = {
+  all: { perPeer: 1_024, total: 8_192 },
+  strangers: { perPeer: 256, total: 1_024 },
+  strangerMs: 10_000,
+} as const;
+/** Ids of experiments are shorter; answers repeat them. */
+const ID_LENGTH_MAX = 100;
+
+/** Why a peer was refused: the labels of a metric. A peer that is only early is not counted. */
+export const PEER_REFUSAL_REASONS = [
+  /** One too many, or one on which no token was shown. */
+  "connection",
+  "join-token",
+  "version",
+  /** Of a generation that is over here. */
+  "generation",
+  /** A rank, lane or id that it may not ask for, or a lane that it has already. */
+  "malformed",
+] as const;
+
+export type PeerRefusalReason = (typeof PEER_REFUSAL_REASONS)[number];
 
 export interface PeerServerOptions {
   /** Interface to listen on, e.g. "0.0.0.0". */
@@ -23,6 +44,10 @@ export interface PeerServerOptions {
   readonly joinToken: string;
   /** Default plain text. */
   readonly transport?: Transport;
+  /** In place of the server's own. */
+  readonly connectionLimits?: ConnectionLimits;
+  /** Told of each connection and stream that was not taken. */
+  readonly onRefused?: (reason: PeerRefusalReason, peer: string) => void;
 }
 
 /** A generation that this worker has joined or is joining. */
@@ -30,8 +55,17 @@ interface HostedGeneration {
   readonly experimentId: string;
   readonly generation: number;
   readonly rank: number;
-  /** Takes the stream over, or returns why it cannot. */
-  admit(lane: "small" | "bulk", receiverRank: number, call: PullCall): FleetError | undefined;
+  /**
+   * Takes the stream over, or returns why it cannot.
+   *
+   * @param cut closes the connection under the stream
+   */
+  admit(
+    lane: "small" | "bulk",
+    receiverRank: number,
+    call: PullCall,
+    cut: () => void,
+  ): FleetError | undefined;
   /** The server is closing. Resolves when the generation's streams are gone. */
   shutDown(): Promise<void>;
 }
@@ -53,52 +87,29 @@ export interface PeerServer {
 export async function startPeerServer(options: PeerServerOptions): Promise<PeerServer> {
   // grpc-js prints a line of its own for errors that it also throws.
   setLogVerbosity(logVerbosity.NONE);
+  const { host, port, transport = PLAINTEXT, onRefused = () => {} } = options;
   const server = new Server(serverOptions);
-  const hosted = new HostedGenerations(options.joinToken);
+  const limits = options.connectionLimits ?? CONNECTION_LIMITS;
+  const connections = new Connections(limits, (peer) => onRefused("connection", peer));
+  const hosted = new HostedGenerations({ joinToken: options.joinToken, connections, onRefused });
   server.addService(peerService, { pull: (call: PullCall) => hosted.serve(call) });
   const memoryHost = findMemoryHost();
-  // A connection to a stopped process closes only when its socket is destroyed, which grpc-js does
-  // not do once it has said goodbye: so the sockets are this module's.
-  const sockets = new Set<net.Socket>();
-  const injector = server.createConnectionInjector(
-    (options.transport ?? PLAINTEXT).serverCredentials,
-  );
-  const listener = net.createServer({ noDelay: true }, (socket) => {
-    sockets.add(socket);
-    socket.once("close", () => sockets.delete(socket));
-    injector.injectConnection(socket);
-  });
-  const port = await listen(listener, options);
+  const listener = await openGrpcListener({ server, connections, transport, host, port });
   return {
-    address: hostPort(reachableName(options.host), port),
-    port,
+    address: hostPort(reachableName(host), listener.port),
+    port: listener.port,
     memoryHost,
     host: (generation) => hosted.add(generation),
     close: async () => {
       await hosted.shutDown();
-      const closed = once(listener, "close");
-      listener.close();
+      const stopped = listener.stop();
       // Lets out what the streams' ends still have in the sockets' buffers.
       await within(new Promise((resolve) => server.tryShutdown(resolve)), SHUTDOWN_MS);
       server.forceShutdown();
-      for (const socket of sockets) socket.destroy();
-      await closed;
+      connections.cutAll();
+      await stopped;
     },
   };
-}
-
-async function listen(listener: net.Server, { host, port }: PeerServerOptions): Promise<number> {
-  const address = hostPort(host, port);
-  listener.listen(port, host);
-  try {
-    await once(listener, "listening");
-  } catch (thrown) {
-    const error = thrown as NodeJS.ErrnoException;
-    throw error.code === "EADDRINUSE"
-      ? new FleetError("PORT_IN_USE", `another process listens on ${address}`, { port }, error)
-      : new FleetError("USAGE", `cannot listen on ${address}: ${error.message}`, {}, error);
-  }
-  return (listener.address() as net.AddressInfo).port;
 }
 
 function reachableName(host: string): string {
@@ -107,13 +118,21 @@ function reachableName(host: string): string {
 
 /** Finds for each incoming stream the generation that it belongs to. */
 class HostedGenerations {
-  readonly #joinToken: Buffer;
+  readonly #joinToken: string;
+  readonly #connections: Connections;
+  readonly #onRefused: (reason: PeerRefusalReason, peer: string) => void;
   readonly #hosted = new Map<string, HostedGeneration>();
   /** Newest generation joined, by experiment: an older one will not come back. */
   readonly #newest = new Map<string, number>();
 
-  constructor(joinToken: string) {
-    this.#joinToken = digest(joinToken);
+  constructor(options: {
+    readonly joinToken: string;
+    readonly connections: Connections;
+    readonly onRefused: (reason: PeerRefusalReason, peer: string) => void;
+  }) {
+    this.#joinToken = options.joinToken;
+    this.#connections = options.connections;
+    this.#onRefused = options.onRefused;
   }
 
   add(generation: HostedGeneration): () => void {
@@ -128,48 +147,73 @@ class HostedGenerations {
   }
 
   serve(call: PullCall): void {
-    const { request } = call;
-    const refusal = this.#refuse(request) ?? this.#admit(call);
-    if (refusal !== undefined) call.emit("error", refusal);
+    try {
+      this.#check(call.request);
+      this.#connections.trust(call.getPeer());
+      this.#admit(call);
+    } catch (thrown) {
+      const error = FleetError.from(thrown);
+      this.#onRefused(refusalReason(error.code), call.getPeer());
+      call.emit("error", toStatus(error));
+    }
   }
 
   async shutDown(): Promise<void> {
     await Promise.all([...this.#hosted.values()].map((generation) => generation.shutDown()));
   }
 
-  #refuse(request: PullRequest): Partial<StatusObject> | undefined {
+  /** @throws {FleetError} VERSION_MISMATCH, JOIN_REFUSED, USAGE */
+  #check(request: PullRequest): void {
     if (request.protocolVersion !== PROTOCOL_VERSION) {
       const theirs = `the caller speaks protocol version ${request.protocolVersion}`;
-      const text = `${theirs}, this worker ${PROTOCOL_VERSION}`;
-      return toStatus(new FleetError("VERSION_MISMATCH", text));
+      throw new FleetError("VERSION_MISMATCH", `${theirs}, this worker ${PROTOCOL_VERSION}`);
     }
-    if (!timingSafeEqual(digest(request.joinToken), this.#joinToken)) {
-      return toStatus(new FleetError("JOIN_REFUSED", "the join token is wrong"));
+    checkJoinToken(request.joinToken, this.#joinToken);
+    if (request.experimentId.length > ID_LENGTH_MAX) {
+      throw new FleetError("USAGE", `an experiment's id has ${ID_LENGTH_MAX} characters at most`);
     }
-    return undefined;
   }
 
-  #admit(call: PullCall): Partial<StatusObject> | undefined {
+  /** @throws {FleetError} GENERATION_ABORTED for one that is over, USAGE */
+  #admit(call: PullCall): void {
     const { request } = call;
     const generation = this.#hosted.get(keyOf(request));
-    if (generation === undefined) return this.#absent(request);
+    if (generation === undefined) {
+      this.#checkNotOver(request);
+      // Asked again soon: it is no refusal.
+      const details = `has not joined ${keyOf(request)} yet`;
+      call.emit("error", { code: status.UNAVAILABLE, details });
+      return;
+    }
     const lane = laneOf(request.lane);
     if (lane === undefined || generation.rank !== request.senderRank) {
       const asked = `lane ${request.lane} of rank ${request.senderRank}`;
-      const text = `asked for ${asked}, this worker has rank ${generation.rank}`;
-      return toStatus(new FleetError("USAGE", text));
+      throw new FleetError("USAGE", `asked for ${asked}, this worker has rank ${generation.rank}`);
     }
-    const refusal = generation.admit(lane, request.receiverRank, call);
-    return refusal === undefined ? undefined : toStatus(refusal);
+    const peer = call.getPeer();
+    const cut = (): void => this.#connections.cut(peer);
+    const refusal = generation.admit(lane, request.receiverRank, call, cut);
+    if (refusal !== undefined) throw refusal;
   }
 
-  #absent(request: PullRequest): Partial<StatusObject> {
+  #checkNotOver(request: PullRequest): void {
     const newest = this.#newest.get(request.experimentId) ?? 0;
-    if (newest >= request.generation) {
-      const text = `${keyOf(request)} is over here; the newest is ${newest}`;
-      return toStatus(new FleetError("GENERATION_ABORTED", text));
-    }
-    return { code: status.UNAVAILABLE, details: `has not joined ${keyOf(request)} yet` };
+    if (newest < request.generation) return;
+    const text = `${keyOf(request)} is over here; the newest is ${newest}`;
+    throw new FleetError("GENERATION_ABORTED", text);
+  }
+}
+
+function refusalReason(code: ErrorCode): PeerRefusalReason {
+  switch (code) {
+    case "JOIN_REFUSED":
+      return "join-token";
+    case "VERSION_MISMATCH":
+      return "version";
+    case "GENERATION_ABORTED":
+      return "generation";
+    default:
+      return "malformed";
   }
 }
 
@@ -180,8 +224,4 @@ function laneOf(lane: Lane): "small" | "bulk" | undefined {
 
 function keyOf(id: { readonly experimentId: string; readonly generation: number }): string {
   return `generation ${id.generation} of experiment ${id.experimentId}`;
-}
-
-function digest(token: string): Buffer {
-  return createHash("sha256").update(token).digest();
 }

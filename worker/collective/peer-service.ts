@@ -49,6 +49,9 @@ const MESSAGE_BYTES_MAX = HEADER_BYTES + 2 * CHUNK_BYTES;
 
 export const serverOptions: ChannelOptions = {
   ...KEEPALIVE,
+  // Requests are small, and each stream has a connection of its own.
+  "grpc.max_receive_message_length": 64 * 1024,
+  "grpc.max_concurrent_streams": 16,
   "grpc.max_send_message_length": MESSAGE_BYTES_MAX,
 };
 

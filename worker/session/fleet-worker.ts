@@ -8,15 +8,21 @@ import { hostname } from "node:os";
 import { FleetError } from "../../proto/errors.ts";
 import type { Abort, Assignment, RankTimes, Running } from "../../proto/gen/coordinator.ts";
 import type { Log } from "../../proto/log.ts";
+import type { MonitoringServer } from "../../proto/monitoring-server.ts";
+import { Refusals } from "../../proto/refusals.ts";
 import { PROTOCOL_VERSION, SOFTWARE_VERSION } from "../../proto/version.ts";
 import type { PeerGroup } from "../collective/peer-group.ts";
-import { type PeerServer, startPeerServer } from "../collective/peer-server.ts";
+import {
+  PEER_REFUSAL_REASONS,
+  type PeerServer,
+  startPeerServer,
+} from "../collective/peer-server.ts";
 import type { WorkerConfig } from "../config.ts";
 import { describeJpegDecoder } from "../data/jpeg-decoder.ts";
 import { CheckpointHost } from "./checkpoint-host.ts";
 import { EngineHost, type StageEvent, type StageOutcome } from "./engine-host.ts";
 import { FleetSession } from "./fleet-session.ts";
-import { startHttpServer, type WorkerHttp } from "./http-server.ts";
+import { startHttpServer } from "./http-server.ts";
 import { ProgressReporter } from "./progress-reporter.ts";
 import { withStep } from "./rank-times.ts";
 import { StageRunner } from "./stage-runner.ts";
@@ -41,7 +47,7 @@ interface Parts {
   readonly checkpoints: CheckpointHost;
   readonly server: PeerServer;
   readonly metrics: WorkerMetrics;
-  readonly http: WorkerHttp | undefined;
+  readonly http: MonitoringServer | undefined;
 }
 
 /** A step that takes longer is given up: whoever preempts a worker does not wait much longer. */
@@ -83,8 +89,12 @@ export class FleetWorker {
 
   static async #open(config: WorkerConfig, log: Log, engine: EngineHost): Promise<Parts> {
     const { host, httpPort: port, peerPort, joinToken, transport } = config;
-    const server = await startPeerServer({ host, port: peerPort, joinToken, transport });
-    const metrics = new WorkerMetrics(engine.name, engine.device);
+    const refusals = new Refusals({ reasons: PEER_REFUSAL_REASONS, log, event: "peer refused" });
+    const server = await startPeerServer({
+      ...{ host, port: peerPort, joinToken, transport },
+      onRefused: (reason, peer) => refusals.add(reason, { peer }),
+    });
+    const metrics = new WorkerMetrics(engine.name, engine.device, refusals);
     const parts = { engine, checkpoints: new CheckpointHost(), server, metrics };
     if (port === undefined) return { ...parts, http: undefined };
     try {

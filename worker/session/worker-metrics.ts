@@ -1,8 +1,10 @@
 /** Prometheus metrics of a worker, names `simclr_worker_*`, base units. */
 
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import type { Refusals } from "../../proto/refusals.ts";
 import { SOFTWARE_VERSION } from "../../proto/version.ts";
 import type { SaveEvent } from "../checkpoint/checkpoint-link.ts";
+import type { PeerRefusalReason } from "../collective/peer-server.ts";
 import type { GroupStats } from "../collective/reduce-stats.ts";
 import { type MonitorFigures, PHASES, type StepReport } from "../train/stage-job.ts";
 import { ownSeconds } from "./rank-times.ts";
@@ -57,8 +59,22 @@ export class WorkerMetrics {
   readonly #monitorSeconds = this.#gauge("monitor_seconds", "Time the latest evaluation took.");
   #labels: Record<string, string> | undefined;
 
-  constructor(engine: string, device: string) {
+  constructor(
+    engine: string,
+    device: string,
+    refusals: Pick<Refusals<PeerRefusalReason>, "counts">,
+  ) {
     collectDefaultMetrics({ register: this.registry });
+    new Counter({
+      name: "simclr_worker_refused_peers_total",
+      help: "Connections and streams of peers that were not taken.",
+      labelNames: ["reason"],
+      registers: [this.registry],
+      collect() {
+        this.reset();
+        for (const [reason, count] of refusals.counts) this.inc({ reason }, count);
+      },
+    });
     new Gauge({
       name: "simclr_worker_info",
       help: "Constant 1; what this worker is.",

@@ -21,9 +21,13 @@ export interface Gang {
   close(): Promise<void>;
 }
 
-export async function formGang(worldSize: number, overrides: Overrides = {}): Promise<Gang> {
+export async function formGang(
+  worldSize: number,
+  overrides: Overrides = {},
+  serverOptions: Partial<PeerServerOptions> = {},
+): Promise<Gang> {
   const { transport } = overrides;
-  const own = transport ? { transport } : {};
+  const own = { ...serverOptions, ...(transport ? { transport } : {}) };
   const ranks = Array.from({ length: worldSize });
   const servers = await Promise.all(ranks.map(() => startLoopbackServer(own)));
   const peers = servers.map(({ address }, rank) => ({ workerId: `w${rank}`, address }));

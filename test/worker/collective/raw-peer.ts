@@ -28,6 +28,10 @@ export interface RawPeer {
   readonly bulk: PullCall;
   /** The first frame on a lane from rank 0 after its hello. */
   firstFrame(lane: "small" | "bulk"): Promise<Buffer>;
+  /** Leaves unread what rank 0 sends, but for what grpc-js reads ahead. */
+  stopReading(): void;
+  /** Whether rank 0 has ended both streams to this peer. */
+  areCut(): boolean;
   close(): Promise<void>;
 }
 
@@ -53,6 +57,7 @@ export async function formWithRawPeer(overrides: Partial<JoinOptions> = {}): Pro
   const peers = addresses.map((address, rank) => ({ workerId: `w${rank}`, address }));
   const joining = joinGroup({ ...joinDefaults(real, 0), peers, ...overrides });
   const clients: Client[] = [];
+  const cut = new Set<string>();
   const streams = { small: pullLane("small"), bulk: pullLane("bulk") };
   function pullLane(lane: "small" | "bulk"): PullStream {
     const client = openClient(real.address, lane);
@@ -68,6 +73,7 @@ export async function formWithRawPeer(overrides: Partial<JoinOptions> = {}): Pro
     });
     // Rank 0 is made to end the streams; how is for it to say.
     stream.on("error", () => {});
+    stream.on("status", () => cut.add(lane));
     return stream;
   }
   await Promise.all([once(streams.small, "data"), once(streams.bulk, "data")]);
@@ -79,6 +85,13 @@ export async function formWithRawPeer(overrides: Partial<JoinOptions> = {}): Pro
     firstFrame: async (lane) => {
       const [frame] = await once(streams[lane], "data");
       return frame as Buffer;
+    },
+    stopReading: () => {
+      for (const stream of Object.values(streams)) stream.pause();
+    },
+    areCut: () => {
+      for (const stream of Object.values(streams)) stream.resume();
+      return cut.size === 2;
     },
     close: async () => {
       await group.close();

@@ -19,7 +19,7 @@ describe("a worker's metrics", () => {
     allReduce: { seconds: 0.4, hidden: 0.75 },
   };
   const open = (): WorkerMetrics => {
-    const metrics = new WorkerMetrics("reference", "CPU");
+    const metrics = new WorkerMetrics("reference", "CPU", { counts: new Map([["version", 2]]) });
     metrics.begin({ experiment: "e1", stage: "pretrain", rank: 3 });
     return metrics;
   };
@@ -27,6 +27,12 @@ describe("a worker's metrics", () => {
     const text = await metrics.registry.getSingleMetricAsString(NAME);
     return text.split("\n").filter((line) => line.startsWith(NAME));
   };
+
+  it("count the peers that were refused, at all times", async () => {
+    const name = "simclr_worker_refused_peers_total";
+    const text = await open().registry.getSingleMetricAsString(name);
+    assert.match(text, /^simclr_worker_refused_peers_total\{reason="version"\} 2$/m);
+  });
 
   it("say how much of the last step's all-reduce was hidden", async () => {
     const metrics = open();
