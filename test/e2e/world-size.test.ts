@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import type { RecipeInput } from "../../proto/recipe.ts";
-import type { TensorArray } from "../../worker/checkpoint/element-types.ts";
 import {
   type Cluster,
   readScalars,
@@ -11,6 +10,7 @@ import {
   untilExperiment,
   useCluster,
 } from "../support/cluster.ts";
+import { worstError } from "../support/worst-error.ts";
 
 describe("the same recipe on 1 worker x 8 and on 4 workers x 2", function () {
   this.timeout(180_000);
@@ -93,17 +93,4 @@ function readEvaluations(cluster: Cluster, id: string): Record<string, unknown>[
   const text = readFileSync(path.join(cluster.workDir, id, "pretrain", "scalars.jsonl"), "utf8");
   const rows = text.split("\n").filter((line) => line.includes("monitor_seconds"));
   return rows.map((line) => ({ ...JSON.parse(line), monitor_seconds: undefined }));
-}
-
-/**
- * Largest difference, in units of the tensor's largest value. Biases and running means start at
- * zero and live on the scale of normalised activations, which is 1.
- */
-function worstError(name: string, expected: TensorArray, actual: TensorArray | undefined): number {
-  assert.equal(actual?.length, expected.length, name);
-  const values = Array.from(expected, Number);
-  const startsAtZero = /\.(bias|running_mean)$/.test(name);
-  const scale = Math.max(...values.map(Math.abs), startsAtZero ? 1 : 0);
-  const difference = values.map((value, k) => Math.abs(Number(actual?.[k]) - value));
-  return Math.max(...difference) / scale;
 }

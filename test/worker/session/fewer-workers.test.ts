@@ -1,0 +1,168 @@
+import assert from "node:assert/strict";
+import path from "node:path";
+import type { Assignment } from "../../../proto/gen/coordinator.ts";
+import { openLog } from "../../../proto/log.ts";
+import { parseRecipe, type RecipeInput, type StageName } from "../../../proto/recipe.ts";
+import { PLAINTEXT } from "../../../proto/transport.ts";
+import type { PeerServer } from "../../../worker/collective/peer-server.ts";
+import { EngineHost } from "../../../worker/session/engine-host.ts";
+import { StageRunner } from "../../../worker/session/stage-runner.ts";
+import type { StageResult, StepReport } from "../../../worker/train/stage-job.ts";
+import { readWeights, tinyRecipe, writeImages } from "../../support/cluster.ts";
+import { tempDir } from "../../support/processes.ts";
+import { worstError } from "../../support/worst-error.ts";
+import { startLoopbackServer } from "../collective/gang.ts";
+
+const RANKS = 4;
+/** Shares of 8 of 30 images: an epoch has 3, 3 and 2 images of each rank. */
+const BATCH = 3;
+const IMAGES_PER_CLASS = 15;
+const STAGES = { pretrain: "STAGE_PRETRAIN", linear: "STAGE_LINEAR" } as const;
+
+interface Ran {
+  readonly id: string;
+  readonly steps: readonly StepReport[];
+  readonly result: StageResult;
+}
+
+describe("a recipe of 4 ranks", function () {
+  this.timeout(120_000);
+  const engines: EngineHost[] = [];
+  const servers: PeerServer[] = [];
+  let temporary: { readonly dir: string; remove(): Promise<void> };
+  let generation = 0;
+
+  before(async () => {
+    temporary = await tempDir();
+    await writeImages(path.join(temporary.dir, "data"), { train: IMAGES_PER_CLASS, val: 3 });
+    for (let rank = 0; rank < RANKS; rank++) {
+      engines.push(await EngineHost.start({ engine: "tfjs:wasm", threads: 1, precision: "f32" }));
+      servers.push(await startLoopbackServer());
+    }
+  });
+  after(async () => {
+    await Promise.all([...engines, ...servers].map((each) => each.close()));
+    await temporary.remove();
+  });
+
+  function openRunner(assignment: Assignment): StageRunner {
+    return new StageRunner(assignment, {
+      engine: engines[assignment.rank]!,
+      server: servers[assignment.rank]!,
+      workDir: path.join(temporary.dir, "work"),
+      loaderThreads: 1,
+      joinToken: "secret",
+      transport: PLAINTEXT,
+      collectiveTimeoutMs: undefined,
+      log: openLog({ level: "silent", process: "test" }),
+    });
+  }
+
+  function assignmentsOf(recipe: RecipeInput, stage: StageName, workers: number): Assignment[] {
+    generation += 1;
+    const peers = servers
+      .slice(0, workers)
+      .map(({ address }, rank) => ({ workerId: `w${rank}`, address }));
+    const recipeJson = JSON.stringify(parseRecipe(recipe));
+    return peers.map((_, rank) => ({
+      experimentId: `run-${generation}`,
+      stage: STAGES[stage],
+      generation,
+      rank,
+      peers,
+      recipeJson,
+      formationTimeoutMs: 30_000,
+    }));
+  }
+
+  async function run(recipe: RecipeInput, stage: StageName, workers: number): Promise<Ran> {
+    const assignments = assignmentsOf(recipe, stage, workers);
+    const steps: StepReport[] = [];
+    const outcomes = await Promise.all(
+      assignments.map((assignment) =>
+        openRunner(assignment).run({
+          onGroup: () => {},
+          onSkipped: () => assert.fail("an image is unreadable"),
+          onEvent: (event) => {
+            if (event.type === "step" && assignment.rank === 0) steps.push(event.report);
+          },
+        }),
+      ),
+    );
+    for (const outcome of outcomes) {
+      assert.ok(
+        outcome.type === "finished",
+        outcome.type === "stopped" ? outcome.error.message : "",
+      );
+    }
+    const [first] = outcomes;
+    assert.ok(first?.type === "finished" && first.result);
+    return { id: assignments[0]!.experimentId, steps, result: first.result };
+  }
+
+  const pretraining = (parts: Partial<RecipeInput["pretrain"]>): RecipeInput => {
+    const { pretrain, ...rest } = tinyRecipe(path.join(temporary.dir, "data"), {});
+    const optimizer = { type: "lars", lr: 0.01 } as const;
+    const own = { workers: RANKS, batchPerWorker: BATCH, epochs: 2, optimizer, ...parts };
+    return { ...rest, pretrain: { ...pretrain, ...own } };
+  };
+
+  const weightsOf = ({ id }: Ran) =>
+    readWeights({ workDir: path.join(temporary.dir, "work") }, id, "pretrain");
+
+  function assertSameLosses(actual: Ran, expected: Ran): void {
+    for (const [k, { loss, images, lr }] of expected.steps.entries()) {
+      const other = actual.steps[k];
+      const workers = actual.result.world_size;
+      assert.equal(other?.lr, lr);
+      assert.equal(other.images * workers, images * expected.result.world_size);
+      const error = Math.abs(other.loss - loss) / loss;
+      assert.ok(error < 1e-4, `step ${k + 1}: loss ${loss}, with ${workers} workers ${other.loss}`);
+    }
+    assert.equal(actual.steps.length, expected.steps.length);
+  }
+
+  it("has the same losses and weights on 4, 2 and 1 workers", async () => {
+    const recipe = pretraining({ syncBatchNorm: false });
+    const four = await run(recipe, "pretrain", 4);
+    const expected = weightsOf(four);
+    assert.deepEqual(
+      four.steps.map(({ images }) => images),
+      [3, 3, 2, 3, 3, 2],
+    );
+    assert.notEqual(four.steps[0]?.loss, four.steps[5]?.loss, "training moves the loss");
+    for (const workers of [2, 1]) {
+      const fewer = await run(recipe, "pretrain", workers);
+      assertSameLosses(fewer, four);
+      const weights = weightsOf(fewer);
+      for (const [name, tensor] of expected) {
+        const error = worstError(name, tensor, weights.get(name));
+        assert.ok(error < 1e-4, `${name} differs by ${error} on ${workers} workers`);
+      }
+      const { world_size: size, ranks, steps } = fewer.result;
+      assert.deepEqual({ size, ranks, steps }, { size: workers, ranks: RANKS, steps: 6 });
+      for (const [k, { probe }] of four.steps.entries()) {
+        assert.ok(Math.abs(probe!.loss - fewer.steps[k]!.probe!.loss) < 1e-3);
+      }
+    }
+  });
+
+  it("has the same losses in the linear stage on 4, 2 and 1 workers", async () => {
+    const base = pretraining({});
+    const stage = { workers: RANKS, batchPerWorker: BATCH, epochs: 2, init: "random" };
+    const recipe: RecipeInput = { ...base, linear: { ...base.linear, ...stage } };
+    const four = await run(recipe, "linear", 4);
+    assert.equal(four.steps.length, 6);
+    for (const workers of [2, 1]) {
+      const fewer = await run(recipe, "linear", workers);
+      assertSameLosses(fewer, four);
+      assert.equal(fewer.result.validation_images, 6);
+      assert.equal(fewer.result.top1, four.result.top1);
+    }
+  });
+
+  it("is refused by a worker of a gang of 3", () => {
+    const [assignment] = assignmentsOf(pretraining({}), "pretrain", 3);
+    assert.throws(() => openRunner(assignment!), { code: "USAGE", message: /3 workers cannot/ });
+  });
+});
