@@ -3,7 +3,7 @@
  *
  * The backbone runs in eval mode, so its running statistics never move. Only the head is trained,
  * with the gradient of the mean cross entropy over the global batch. A worker that holds several
- * ranks of the recipe takes the batch of one after the other, and adds up before it sums with others.
+ * ranks of the recipe takes the batch of one after the other, and adds up before the gang does.
  */
 
 import { elementCount, planLinear } from "../../proto/model/model-plan.ts";
