@@ -5,7 +5,7 @@ import { openLog } from "../../../proto/log.ts";
 import { parseRecipe, type RecipeInput, type StageName } from "../../../proto/recipe.ts";
 import { PLAINTEXT } from "../../../proto/transport.ts";
 import type { PeerServer } from "../../../worker/collective/peer-server.ts";
-import { EngineHost } from "../../../worker/session/engine-host.ts";
+import { EngineHost, type StageOutcome } from "../../../worker/session/engine-host.ts";
 import { StageRunner } from "../../../worker/session/stage-runner.ts";
 import type { StageResult, StepReport } from "../../../worker/train/stage-job.ts";
 import { readWeights, tinyRecipe, writeImages } from "../../support/cluster.ts";
@@ -21,6 +21,7 @@ const STAGES = { pretrain: "STAGE_PRETRAIN", linear: "STAGE_LINEAR" } as const;
 
 interface Ran {
   readonly id: string;
+  /** As rank 0 reports them, but with the images of the whole gang. */
   readonly steps: readonly StepReport[];
   readonly result: StageResult;
 }
@@ -50,7 +51,8 @@ describe("a recipe of 4 ranks", function () {
       engine: engines[assignment.rank]!,
       server: servers[assignment.rank]!,
       workDir: path.join(temporary.dir, "work"),
-      loaderThreads: 1,
+      // In this thread: starting others takes longer than all they would load.
+      loaderThreads: 0,
       joinToken: "secret",
       transport: PLAINTEXT,
       collectiveTimeoutMs: undefined,
@@ -58,14 +60,21 @@ describe("a recipe of 4 ranks", function () {
     });
   }
 
-  function assignmentsOf(recipe: RecipeInput, stage: StageName, workers: number): Assignment[] {
+  function assignmentsOf(
+    recipe: RecipeInput,
+    {
+      id,
+      stage,
+      workers,
+    }: { readonly id: string; readonly stage: StageName; readonly workers: number },
+  ): Assignment[] {
     generation += 1;
     const peers = servers
       .slice(0, workers)
       .map(({ address }, rank) => ({ workerId: `w${rank}`, address }));
     const recipeJson = JSON.stringify(parseRecipe(recipe));
     return peers.map((_, rank) => ({
-      experimentId: `run-${generation}`,
+      experimentId: id,
       stage: STAGES[stage],
       generation,
       rank,
@@ -75,29 +84,49 @@ describe("a recipe of 4 ranks", function () {
     }));
   }
 
-  async function run(recipe: RecipeInput, stage: StageName, workers: number): Promise<Ran> {
-    const assignments = assignmentsOf(recipe, stage, workers);
-    const steps: StepReport[] = [];
-    const outcomes = await Promise.all(
-      assignments.map((assignment) =>
-        openRunner(assignment).run({
+  /** @param stopsEarly after the first step, or a few more */
+  async function runGang(
+    assignments: readonly Assignment[],
+    steps: StepReport[],
+    stopsEarly: boolean,
+  ): Promise<readonly StageOutcome[]> {
+    return Promise.all(
+      assignments.map((assignment) => {
+        const runner = openRunner(assignment);
+        const isFirst = assignment.rank === 0;
+        return runner.run({
           onGroup: () => {},
           onSkipped: () => assert.fail("an image is unreadable"),
           onEvent: (event) => {
-            if (event.type === "step" && assignment.rank === 0) steps.push(event.report);
+            if (!isFirst) return;
+            if (event.type === "running" && stopsEarly) runner.stop("", { atStepBoundary: true });
+            if (event.type !== "step") return;
+            steps.push({ ...event.report, images: event.report.images * assignments.length });
           },
-        }),
-      ),
+        });
+      }),
     );
-    for (const outcome of outcomes) {
-      assert.ok(
-        outcome.type === "finished",
-        outcome.type === "stopped" ? outcome.error.message : "",
-      );
+  }
+
+  /** Runs a stage on gangs of these sizes, each of which but the last stops early. */
+  async function run(recipe: RecipeInput, stage: StageName, ...gangs: number[]): Promise<Ran> {
+    const id = `run-${generation}`;
+    const steps: StepReport[] = [];
+    for (const workers of gangs.slice(0, -1)) {
+      const assignments = assignmentsOf(recipe, { id, stage, workers });
+      for (const outcome of await runGang(assignments, steps, true)) {
+        assert.ok(outcome.type === "stopped");
+        assert.equal(outcome.error.code, "GENERATION_ABORTED", outcome.error.message);
+        assert.equal(outcome.step, steps.length);
+      }
     }
+    const assignments = assignmentsOf(recipe, { id, stage, workers: gangs.at(-1)! });
+    const outcomes = await runGang(assignments, steps, false);
+    const failures = outcomes.flatMap((each) => (each.type === "stopped" ? [each.error] : []));
+    assert.deepEqual(failures, []);
     const [first] = outcomes;
     assert.ok(first?.type === "finished" && first.result);
-    return { id: assignments[0]!.experimentId, steps, result: first.result };
+    return { id, steps, result: first.result };
   }
 
   const pretraining = (parts: Partial<RecipeInput["pretrain"]>): RecipeInput => {
@@ -111,36 +140,34 @@ describe("a recipe of 4 ranks", function () {
     readWeights({ workDir: path.join(temporary.dir, "work") }, id, "pretrain");
 
   function assertSameLosses(actual: Ran, expected: Ran): void {
-    for (const [k, { loss, images, lr }] of expected.steps.entries()) {
+    for (const [k, { step, loss, images, lr }] of expected.steps.entries()) {
       const other = actual.steps[k];
-      const workers = actual.result.world_size;
-      assert.equal(other?.lr, lr);
-      assert.equal(other.images * workers, images * expected.result.world_size);
-      const error = Math.abs(other.loss - loss) / loss;
-      assert.ok(error < 1e-4, `step ${k + 1}: loss ${loss}, with ${workers} workers ${other.loss}`);
+      assert.deepEqual([other?.step, other?.lr, other?.images], [step, lr, images]);
+      const error = Math.abs(other!.loss - loss) / loss;
+      assert.ok(error < 1e-4, `step ${step}: loss ${loss}, with fewer workers ${other!.loss}`);
     }
     assert.equal(actual.steps.length, expected.steps.length);
   }
 
-  it("has the same losses and weights on 4, 2 and 1 workers", async () => {
+  it("has the same losses and weights on 4, 2 and 1 workers, and from 4 down to 2", async () => {
     const recipe = pretraining({ syncBatchNorm: false });
     const four = await run(recipe, "pretrain", 4);
     const expected = weightsOf(four);
     assert.deepEqual(
       four.steps.map(({ images }) => images),
-      [3, 3, 2, 3, 3, 2],
+      [12, 12, 8, 12, 12, 8],
     );
     assert.notEqual(four.steps[0]?.loss, four.steps[5]?.loss, "training moves the loss");
-    for (const workers of [2, 1]) {
-      const fewer = await run(recipe, "pretrain", workers);
+    for (const gangs of [[2], [1], [4, 2]]) {
+      const fewer = await run(recipe, "pretrain", ...gangs);
       assertSameLosses(fewer, four);
       const weights = weightsOf(fewer);
       for (const [name, tensor] of expected) {
         const error = worstError(name, tensor, weights.get(name));
-        assert.ok(error < 1e-4, `${name} differs by ${error} on ${workers} workers`);
+        assert.ok(error < 1e-4, `${name} differs by ${error} on ${gangs} workers`);
       }
       const { world_size: size, ranks, steps } = fewer.result;
-      assert.deepEqual({ size, ranks, steps }, { size: workers, ranks: RANKS, steps: 6 });
+      assert.deepEqual({ size, ranks, steps }, { size: gangs.at(-1), ranks: RANKS, steps: 6 });
       for (const [k, { probe }] of four.steps.entries()) {
         assert.ok(Math.abs(probe!.loss - fewer.steps[k]!.probe!.loss) < 1e-3);
       }
@@ -162,7 +189,8 @@ describe("a recipe of 4 ranks", function () {
   });
 
   it("is refused by a worker of a gang of 3", () => {
-    const [assignment] = assignmentsOf(pretraining({}), "pretrain", 3);
+    const place = { id: "uneven", stage: "pretrain", workers: 3 } as const;
+    const [assignment] = assignmentsOf(pretraining({}), place);
     assert.throws(() => openRunner(assignment!), { code: "USAGE", message: /3 workers cannot/ });
   });
 });
