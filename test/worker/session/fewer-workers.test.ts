@@ -5,6 +5,7 @@ import { openLog } from "../../../proto/log.ts";
 import { parseRecipe, type RecipeInput, type StageName } from "../../../proto/recipe.ts";
 import { PLAINTEXT } from "../../../proto/transport.ts";
 import type { PeerServer } from "../../../worker/collective/peer-server.ts";
+import { CheckpointHost } from "../../../worker/session/checkpoint-host.ts";
 import { EngineHost, type StageOutcome } from "../../../worker/session/engine-host.ts";
 import { StageRunner } from "../../../worker/session/stage-runner.ts";
 import type { StageResult, StepReport } from "../../../worker/train/stage-job.ts";
@@ -17,6 +18,7 @@ const RANKS = 4;
 /** Shares of 8 of 30 images: an epoch has 3, 3 and 2 images of each rank. */
 const BATCH = 3;
 const IMAGES_PER_CLASS = 15;
+const AT_STEP = { atStepBoundary: true, keepCheckpoint: false };
 const STAGES = { pretrain: "STAGE_PRETRAIN", linear: "STAGE_LINEAR" } as const;
 
 interface Ran {
@@ -30,6 +32,7 @@ describe("a recipe of 4 ranks", function () {
   this.timeout(120_000);
   const engines: EngineHost[] = [];
   const servers: PeerServer[] = [];
+  const checkpoints = new CheckpointHost();
   let temporary: { readonly dir: string; remove(): Promise<void> };
   let generation = 0;
 
@@ -42,13 +45,14 @@ describe("a recipe of 4 ranks", function () {
     }
   });
   after(async () => {
-    await Promise.all([...engines, ...servers].map((each) => each.close()));
+    await Promise.all([...engines, ...servers, checkpoints].map((each) => each.close()));
     await temporary.remove();
   });
 
   function openRunner(assignment: Assignment): StageRunner {
     return new StageRunner(assignment, {
       engine: engines[assignment.rank]!,
+      checkpoints,
       server: servers[assignment.rank]!,
       workDir: path.join(temporary.dir, "work"),
       // In this thread: starting others takes longer than all they would load.
@@ -99,7 +103,7 @@ describe("a recipe of 4 ranks", function () {
           onSkipped: () => assert.fail("an image is unreadable"),
           onEvent: (event) => {
             if (!isFirst) return;
-            if (event.type === "running" && stopsEarly) runner.stop("", { atStepBoundary: true });
+            if (event.type === "running" && stopsEarly) runner.stop("", AT_STEP);
             if (event.type !== "step") return;
             steps.push({ ...event.report, images: event.report.images * assignments.length });
           },
