@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import type { RecipeInput } from "../../proto/recipe.ts";
-import type { TensorArray } from "../../worker/checkpoint/element-types.ts";
 import {
   type Cluster,
   readScalars,
@@ -11,6 +10,7 @@ import {
   untilExperiment,
   useCluster,
 } from "../support/cluster.ts";
+import { worstError } from "../support/worst-error.ts";
 
 describe("the same recipe on 1 worker x 8 and on 4 workers x 2", function () {
   this.timeout(180_000);
@@ -88,22 +88,57 @@ describe("the same recipe on 1 worker x 8 and on 4 workers x 2", function () {
   });
 });
 
+describe("a recipe of 4 ranks on 4, 2 and 1 workers", function () {
+  this.timeout(180_000);
+  const suite = useCluster({ images: { train: 16, val: 2 }, workers: 4 });
+  const STAGES = ["pretrain", "linear"] as const;
+
+  /** Shares of 8 images: an epoch has 3, 3 and 2 of each rank. */
+  function submit(workers: number): Promise<string> {
+    const base = tinyRecipe(suite.data, {});
+    const stage = { workers: 4, batchPerWorker: 3, epochs: 2 };
+    const optimizer = { type: "lars", lr: 0.01 } as const;
+    return suite.submit({
+      ...base,
+      pretrain: { ...base.pretrain, ...stage, optimizer, syncBatchNorm: false },
+      linear: { ...base.linear, ...stage },
+      elastic: { minWorkers: workers, maxWorkers: workers },
+    });
+  }
+
+  it("has the same losses and weights to 1e-4, in both stages", async () => {
+    const runs = await Promise.all(
+      [4, 2, 1].map(async (workers) => ({ workers, id: await submit(workers) })),
+    );
+    for (const { id } of runs) {
+      await untilExperiment(suite.cluster, id, ({ state }) => state === "succeeded", 120_000);
+    }
+    const full = runs[0]!.id;
+    for (const stage of STAGES) {
+      const expected = readScalars(suite.cluster, full, stage);
+      assert.equal(expected.length, 6);
+      for (const { workers, id } of runs) {
+        const result = readFileSync(path.join(suite.cluster.workDir, id, stage, "result.json"));
+        const { world_size: size, ranks } = JSON.parse(String(result)) as Record<string, number>;
+        assert.deepEqual({ size, ranks }, { size: workers, ranks: 4 });
+        const rows = readScalars(suite.cluster, id, stage);
+        for (const [k, { step, loss }] of expected.entries()) {
+          const error = Math.abs((rows[k]?.loss ?? Number.NaN) - loss!) / loss!;
+          assert.ok(error < 1e-4, `${stage} step ${step} on ${workers}: off by ${error}`);
+        }
+        const weights = readWeights(suite.cluster, id, stage);
+        for (const [name, tensor] of readWeights(suite.cluster, full, stage)) {
+          const error = worstError(name, tensor, weights.get(name));
+          assert.ok(error < 1e-4, `${name} on ${workers} workers differs by ${error}`);
+        }
+      }
+    }
+  });
+});
+
 /** The evaluations of a stage, without the time they took. */
 function readEvaluations(cluster: Cluster, id: string): Record<string, unknown>[] {
   const text = readFileSync(path.join(cluster.workDir, id, "pretrain", "scalars.jsonl"), "utf8");
   const rows = text.split("\n").filter((line) => line.includes("monitor_seconds"));
   return rows.map((line) => ({ ...JSON.parse(line), monitor_seconds: undefined }));
-}
-
-/**
- * Largest difference, in units of the tensor's largest value. Biases and running means start at
- * zero and live on the scale of normalised activations, which is 1.
- */
-function worstError(name: string, expected: TensorArray, actual: TensorArray | undefined): number {
-  assert.equal(actual?.length, expected.length, name);
-  const values = Array.from(expected, Number);
-  const startsAtZero = /\.(bias|running_mean)$/.test(name);
-  const scale = Math.max(...values.map(Math.abs), startsAtZero ? 1 : 0);
-  const difference = values.map((value, k) => Math.abs(Number(actual?.[k]) - value));
-  return Math.max(...difference) / scale;
 }

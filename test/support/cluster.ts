@@ -236,7 +236,11 @@ export interface ScalarRow {
 }
 
 /** The training lines of a stage's scalars.jsonl. */
-export function readScalars(cluster: Cluster, id: string, stage: string): ScalarRow[] {
+export function readScalars(
+  cluster: Pick<Cluster, "workDir">,
+  id: string,
+  stage: string,
+): ScalarRow[] {
   const text = readFileSync(path.join(cluster.workDir, id, stage, "scalars.jsonl"), "utf8");
   const rows = text.split("\n").filter((line) => line !== "");
   return rows.map((line) => JSON.parse(line) as ScalarRow).filter((row) => row.loss !== undefined);
@@ -244,7 +248,7 @@ export function readScalars(cluster: Cluster, id: string, stage: string): Scalar
 
 /** The tensors of `file` in the newest checkpoint of a stage. */
 export function readWeights(
-  cluster: Cluster,
+  cluster: Pick<Cluster, "workDir">,
   id: string,
   stage: string,
   file = "model",

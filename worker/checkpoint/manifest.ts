@@ -16,7 +16,7 @@ export const manifestSchema = z.strictObject({
   step: count.describe("Steps whose update the weights contain."),
   epoch: z.number().nonnegative().describe("Epochs completed, with a fraction."),
   seed: count,
-  worldSize: count,
+  worldSize: count.describe("Ranks of the recipe, however many workers held them."),
   generation: count.optional().describe("Of the gang that wrote it."),
   batchesTracked: count.describe("num_batches_tracked of every batch norm."),
   scalars: z

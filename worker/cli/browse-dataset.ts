@@ -67,8 +67,10 @@ async function browseDataset(
   await checkPicturePath(out);
   const dataset = await openSplit(context, recipe.data, split);
   const alone = { rank: 0, worldSize: 1, startStep: 0 };
+  // One rank goes through an epoch in the order of all of them.
+  const inOrder = { ...recipe, pretrain: { ...recipe.pretrain, workers: 1 } };
   const plan =
-    split === "val" ? validationPlan(recipe, alone) : trainPlan(recipe, "pretrain", alone);
+    split === "val" ? validationPlan(recipe, alone) : trainPlan(inOrder, "pretrain", alone);
   const samples = await readSamples(dataset, plan, { mode, epoch: epoch - 1, count });
   const readable = samples.filter(({ problem }) => problem === undefined);
   for (const { name: file, problem } of samples) {

@@ -15,7 +15,7 @@ interface CommonPlan {
   readonly seed: number;
   readonly rank: number;
   readonly worldSize: number;
-  /** Images, not views. */
+  /** Images, not views, of one rank. */
   readonly batchPerWorker: number;
   /** Edge of the square views in pixels. */
   readonly imageSize: number;
@@ -26,6 +26,8 @@ interface CommonPlan {
 }
 
 interface TrainingPlan extends CommonPlan {
+  /** Consecutive ranks from `rank` on that this worker holds: each has a batch in every step. */
+  readonly ranks: number;
   readonly epochs: number;
   /** First step to load, counted from the beginning of the stage. */
   readonly startStep: number;
@@ -60,6 +62,7 @@ export type LoadPlan = PretrainPlan | LinearPlan | ValidationPlan;
 export interface Schedule {
   /** Images of this worker in one epoch. */
   readonly share: number;
+  /** Images of this worker in one step, of all its ranks. */
   readonly batch: number;
   readonly stepsPerEpoch: number;
   /** Steps [startStep, endStep) are loaded. */
@@ -85,8 +88,8 @@ export interface Task {
  * @throws {FleetError} DATA_INVALID when `dropLast` leaves no step at all
  */
 export function scheduleOf(plan: LoadPlan, count: number): Schedule {
-  const batch = plan.batchPerWorker;
   if (plan.kind === "validation") {
+    const batch = plan.batchPerWorker;
     const share = indicesOf(plan, count, 0).length;
     const steps = Math.ceil(share / batch);
     const endStep = steps * plan.passes;
@@ -94,14 +97,15 @@ export function scheduleOf(plan: LoadPlan, count: number): Schedule {
   }
   const steps = stepsPerEpoch({ ...plan, count });
   if (steps === 0) {
-    const needed = batch * plan.worldSize;
+    const { worldSize, batchPerWorker } = plan;
     throw new FleetError(
       "DATA_INVALID",
-      `${count} images make no full batch of ${plan.worldSize} workers x ${batch} images; ` +
-        `provide ${needed}, lower batchPerWorker or set dropLast to false`,
+      `${count} images make no full batch of ${worldSize} workers x ${batchPerWorker} images; ` +
+        `provide ${worldSize * batchPerWorker}, lower batchPerWorker or set dropLast to false`,
     );
   }
-  const padded = Math.ceil(count / plan.worldSize);
+  const batch = plan.ranks * plan.batchPerWorker;
+  const padded = plan.ranks * Math.ceil(count / plan.worldSize);
   return {
     share: plan.dropLast ? steps * batch : padded,
     batch,

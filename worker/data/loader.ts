@@ -99,7 +99,7 @@ class Loader {
     this.#plan = plan;
     this.#schedule = scheduleOf(plan, dataset.count);
     this.#control = viewControl(ring.control);
-    this.#slots = ring.slots.map((slot) => viewSlot(slot, plan.batchPerWorker));
+    this.#slots = ring.slots.map((slot) => viewSlot(slot, this.#schedule.batch));
     this.#reader = new EntryReader(dataset);
     this.#cache = cache;
     this.#onSkipped = onSkipped;

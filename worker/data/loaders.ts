@@ -53,7 +53,7 @@ export async function startLoaders(options: {
   const schedule = scheduleOf(plan, dataset.count);
   const ring = allocateRing({
     images: dataset.count,
-    batch: plan.batchPerWorker,
+    batch: schedule.batch,
     imageBytes: schedule.views * 3 * plan.imageSize ** 2,
     firstTask: firstTask(schedule, schedule.startStep),
   });

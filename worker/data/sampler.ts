@@ -39,19 +39,32 @@ export function randomPermutation(count: number, seed: number): Int32Array {
   return order;
 }
 
-/** One rank's share of an epoch, in the order in which it is used; equally long on all ranks. */
+/**
+ * The shares of an epoch that a worker with `ranks` consecutive ranks from `rank` on loads, in the
+ * order in which it does: step after step, and in each step rank after rank. All ranks have equally
+ * much in every step.
+ */
 export function epochIndices(options: {
   readonly count: number;
   readonly seed: number;
   readonly epoch: number;
   readonly rank: number;
+  readonly ranks: number;
   readonly worldSize: number;
+  readonly batchPerWorker: number;
 }): Int32Array {
-  const { count, seed, epoch, rank, worldSize } = options;
+  const { count, seed, epoch, rank, ranks, worldSize, batchPerWorker } = options;
   const order = randomPermutation(count, seed + epoch);
-  const share = new Int32Array(Math.ceil(count / worldSize));
-  for (let i = 0; i < share.length; i++) share[i] = order[(rank + i * worldSize) % count]!;
-  return share;
+  const share = Math.ceil(count / worldSize);
+  const indices = new Int32Array(share * ranks);
+  let at = 0;
+  for (let begin = 0; begin < share; begin += batchPerWorker) {
+    const end = Math.min(begin + batchPerWorker, share);
+    for (let held = rank; held < rank + ranks; held++) {
+      for (let i = begin; i < end; i++) indices[at++] = order[(held + i * worldSize) % count]!;
+    }
+  }
+  return indices;
 }
 
 /** One rank's share of a validation pass: no image twice, so shares may differ by one in length. */
@@ -68,7 +81,7 @@ export function stepsPerEpoch({ count, worldSize, batchPerWorker, dropLast }: St
   return dropLast ? Math.floor(steps) : Math.ceil(steps);
 }
 
-/** Images per worker in a step of an epoch; `stepInEpoch` counts from 0. */
+/** Images per rank in a step of an epoch; `stepInEpoch` counts from 0. */
 export function batchSizeAt(split: StepSplit, stepInEpoch: number): number {
   const share = Math.ceil(split.count / split.worldSize);
   return Math.min(split.batchPerWorker, share - stepInEpoch * split.batchPerWorker);

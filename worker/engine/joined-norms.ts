@@ -3,6 +3,7 @@
  * gradient, so that a gang exchanges the statistics of both at once.
  */
 
+import { concatenate } from "./concatenate.ts";
 import type {
   BatchNormGradients,
   BatchNormTrained,
@@ -75,14 +76,4 @@ export function gradientsOf(
   dResidual: BatchNormGradients["dResidual"],
 ): BatchNormGradients {
   return { ...own!, ...(shortcut && { shortcut }), ...(dResidual && { dResidual }) };
-}
-
-function concatenate(parts: readonly Float32Array[]): Float32Array {
-  const all = new Float32Array(parts.reduce((length, part) => length + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
 }

@@ -19,6 +19,7 @@ import {
   type ModelState,
   type NamedTensors,
 } from "./model-state.ts";
+import type { NormMoments } from "./norm-moments.ts";
 import {
   type BackwardPass,
   backwardLayer,
@@ -57,7 +58,7 @@ export class PretrainModel {
   #batchesTracked = 0;
   #tape: Tape | undefined;
   /** Batch statistics of the forward that is not committed yet. */
-  #moments = new Map<string, Moments>();
+  #moments: NormMoments = new Map();
 
   /**
    * Uploads `state` outside of any scope that ends before {@link close}.
@@ -146,10 +147,23 @@ export class PretrainModel {
     backwardBackbone(pass, backbone, dFeatures);
   }
 
-  /** Folds the batch statistics of the last {@link forwardTrain} into the running ones. */
-  commitStatistics(): void {
+  /** Batch statistics of the last {@link forwardTrain}, until they are committed. */
+  get batchMoments(): NormMoments {
+    return this.#moments;
+  }
+
+  /** Forgets the last {@link forwardTrain}: its activations are the caller's to free. */
+  dropActivations(): void {
+    this.#tape = undefined;
+  }
+
+  /**
+   * Folds batch statistics into the running ones, once a step: those of the last
+   * {@link forwardTrain}, unless the step has seen more than that.
+   */
+  commitStatistics(batch: NormMoments = this.#moments): void {
     assert.ok(this.#moments.size > 0, "statistics are committed once after a forwardTrain");
-    for (const [norm, moments] of this.#moments) {
+    for (const [norm, moments] of batch) {
       const momentum = this.#recipe.normMomentum;
       for (const [name, tensor] of updateStatistics(this.#statistics, norm, moments, momentum)) {
         this.#statistics.set(name, tensor);

@@ -2,17 +2,23 @@
 
 import type { Recipe, StageName } from "../../proto/recipe.ts";
 import type { LoadPlan, ValidationPlan } from "../data/load-plan.ts";
+import { ranksPerWorker } from "../train/held-ranks.ts";
 
+/** Of a worker among workers. */
 export interface Place {
   readonly rank: number;
   readonly worldSize: number;
   readonly startStep: number;
 }
 
+/** Of all the recipe's ranks that the worker holds. */
 export function trainPlan(recipe: Recipe, stage: StageName, place: Place): LoadPlan {
   const { data, seed, pretrain, linear } = recipe;
   const { imageSize, scaledDecoding, skipLimit } = data;
-  const common = { ...place, seed, imageSize, scaledDecoding, skipLimit };
+  const ranks = ranksPerWorker(recipe, stage, place.worldSize);
+  const held = { rank: place.rank * ranks, ranks, worldSize: recipe[stage].workers };
+  const { startStep } = place;
+  const common = { ...held, startStep, seed, imageSize, scaledDecoding, skipLimit };
   if (stage === "pretrain") {
     const { batchPerWorker, epochs, dropLast, augmentation } = pretrain;
     return { ...common, kind: "pretrain", batchPerWorker, epochs, dropLast, augmentation };

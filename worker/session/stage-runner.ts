@@ -17,6 +17,7 @@ import { type Dataset, openDataset } from "../data/dataset.ts";
 import type { SplitName } from "../data/invalid-data.ts";
 import type { LoadPlan } from "../data/load-plan.ts";
 import { type Loaders, startLoaders } from "../data/loaders.ts";
+import { ranksPerWorker } from "../train/held-ranks.ts";
 import { checkpointStore } from "../train/stage-context.ts";
 import {
   CONTROL_WORDS,
@@ -83,6 +84,7 @@ export class StageRunner {
     if (rank >= peers.length) {
       throw new FleetError("USAGE", `assigned rank ${rank} of a gang of ${peers.length}`);
     }
+    ranksPerWorker(this.recipe, this.stage, peers.length);
     if (!/^[A-Za-z0-9][A-Za-z0-9_.-]*$/.test(assignment.experimentId)) {
       throw new FleetError("USAGE", `experiment id "${assignment.experimentId}" is no file name`);
     }

@@ -107,7 +107,7 @@ export class CheckpointWriter {
         step,
         epoch: step / this.#stepsPerEpoch,
         seed: job.recipe.seed,
-        worldSize: job.worldSize,
+        worldSize: this.#recipe.workers,
         generation: job.generation,
         batchesTracked,
         scalars,

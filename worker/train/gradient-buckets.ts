@@ -4,12 +4,13 @@
  * All gradients lie in one shared buffer, last parameters first, because backward produces them in
  * that order. The buffer is cut into buckets of about `bucketBytes`; as soon as the last gradient
  * of a bucket has been stored, all are looked at, and the bucket's all-reduce starts while backward
- * goes on.
+ * goes on. A worker that trains on several micro-batches in a step adds their gradients up first.
  */
 
 import assert from "node:assert/strict";
 import type { ProcessGroup, SharedFloats, Work } from "../collective/process-group.ts";
 import type { Engine, Tensor } from "../engine/engine.ts";
+import { sumGradient } from "./micro-batches.ts";
 
 interface Slot {
   readonly bucket: number;
@@ -23,6 +24,8 @@ interface Bucket {
 
 export interface BucketOptions {
   readonly bucketBytes: number;
+  /** Gradients that each parameter gets in a step. */
+  readonly microBatches: number;
   /** Looks at a gradient before any rank can see it; when it throws, none does. */
   readonly check: (parameter: number, gradient: Float32Array) => void;
 }
@@ -33,6 +36,12 @@ export class GradientBuckets {
   readonly #slots: readonly Slot[];
   readonly #buckets: readonly Bucket[];
   readonly #check: BucketOptions["check"];
+  readonly #microBatches: number;
+  /** A gradient on its way to what it is added to. */
+  readonly #scratch: Float32Array | undefined;
+  /** Gradients that each parameter has got in this step. */
+  readonly #added: Uint32Array;
+  /** Gradients that each bucket still lacks. */
   #missing: number[] = [];
   #works: Work[] = [];
 
@@ -41,11 +50,14 @@ export class GradientBuckets {
     engine: Engine,
     group: ProcessGroup,
     sizes: readonly number[],
-    { bucketBytes, check }: BucketOptions,
+    { bucketBytes, microBatches, check }: BucketOptions,
   ) {
     this.#engine = engine;
     this.#group = group;
     this.#check = check;
+    this.#microBatches = microBatches;
+    this.#scratch = microBatches > 1 ? new Float32Array(Math.max(...sizes)) : undefined;
+    this.#added = new Uint32Array(sizes.length);
     const layout = layOut(group, sizes, bucketBytes);
     this.#slots = layout.slots;
     this.#buckets = layout.buckets;
@@ -53,16 +65,23 @@ export class GradientBuckets {
   }
 
   /**
-   * Stores a gradient of this rank; starts the bucket's all-reduce when it is the last one in it.
+   * Stores a gradient of this rank, or adds it to those of the micro-batches before; starts the
+   * bucket's all-reduce when it is the last one in it.
    *
    * @throws whatever the check of a gradient throws; then the bucket stays on this rank
    */
   add(parameter: number, gradient: Tensor): void {
     const slot = this.#slots[parameter];
     assert.ok(slot, `there is no parameter ${parameter}`);
-    this.#engine.download(gradient, slot.gradient);
-    const missing = (this.#missing[slot.bucket] ?? 0) - 1;
-    assert.ok(missing >= 0, `parameter ${parameter} has a second gradient in one step`);
+    const before = this.#added[parameter]!;
+    assert.ok(
+      before < this.#microBatches,
+      `parameter ${parameter} has gradient ${before + 1} of ${this.#microBatches} in one step`,
+    );
+    const scratch = this.#scratch && { scratch: this.#scratch };
+    sumGradient(this.#engine, gradient, slot.gradient, { isFirst: before === 0, ...scratch });
+    this.#added[parameter] = before + 1;
+    const missing = this.#missing[slot.bucket]! - 1;
     this.#missing[slot.bucket] = missing;
     if (missing > 0) return;
     this.#start(slot.bucket);
@@ -93,7 +112,8 @@ export class GradientBuckets {
   }
 
   #reset(): void {
-    this.#missing = this.#buckets.map((bucket) => bucket.parameters.length);
+    this.#added.fill(0);
+    this.#missing = this.#buckets.map(({ parameters }) => parameters.length * this.#microBatches);
     this.#works = [];
   }
 }

@@ -2,7 +2,8 @@
  * The linear-evaluation stage of one rank: a linear classifier on the frozen backbone.
  *
  * The backbone runs in eval mode, so its running statistics never move. Only the head is trained,
- * with the gradient of the mean cross entropy over the global batch.
+ * with the gradient of the mean cross entropy over the global batch. A worker that holds several
+ * ranks of the recipe takes the batch of one after the other, and adds up before the gang does.
  */
 
 import { elementCount, planLinear } from "../../proto/model/model-plan.ts";
@@ -18,7 +19,9 @@ import { LinearModel } from "../model/linear-model.ts";
 import type { ModelState } from "../model/model-state.ts";
 import { updateOptions } from "../optim/update-options.ts";
 import { assertFiniteNumbers, type NumberCheck, openNumberCheck } from "./finite.ts";
+import { ranksPerWorker } from "./held-ranks.ts";
 import type { Accuracy } from "./hits.ts";
+import { type MicroBatch, microBatches, sumGradient, uploadImages } from "./micro-batches.ts";
 import { sumPredictions } from "./predictions.ts";
 import { type HeldTensors, ReplicaCheck } from "./replica-check.ts";
 import { type Restored, restoreState } from "./restore-state.ts";
@@ -49,6 +52,8 @@ class LinearEvaluation {
   readonly #engine: Engine;
   readonly #context: StageContext;
   readonly #validation: BatchReader;
+  /** Ranks of the recipe that this worker holds. */
+  readonly #ranks: number;
   readonly #model: LinearModel;
   readonly #loop: TrainingLoop;
   readonly #check: NumberCheck;
@@ -66,9 +71,11 @@ class LinearEvaluation {
     this.#engine = engine;
     this.#context = context;
     this.#validation = validation;
+    const { recipe, worldSize } = context.job;
+    this.#ranks = ranksPerWorker(recipe, "linear", worldSize);
     this.#loop = new TrainingLoop(context);
     this.#check = openNumberCheck(context, () => this.#loop.progress.step + 1);
-    this.#predictions = new Int32Array(context.job.recipe.linear.classes ** 2);
+    this.#predictions = new Int32Array(recipe.linear.classes ** 2);
     const { model, restored } = openModel(engine, context);
     this.#model = model;
     this.#loop.progress.restore(restored.beside.scalars);
@@ -112,9 +119,15 @@ class LinearEvaluation {
   #step(batch: Batch, lr: number): ReturnType<StageSteps["train"]> {
     const { clock } = this.#loop;
     const { job, group } = this.#context;
-    this.#forwardBackward(batch);
+    const images = batch.count * group.worldSize;
+    this.#shared.set([0, Number(isStopWanted(job))], this.#shared.length - SUMS);
+    for (const [index, part] of microBatches(batch, this.#ranks).entries()) {
+      this.#forwardBackward(part, { images, isFirst: index === 0 });
+    }
+    this.#checkOwn();
+    clock.end("backward");
     group.allReduce(this.#shared).wait();
-    const loss = this.#shared.at(LOSS)! / (batch.count * group.worldSize);
+    const loss = this.#shared.at(LOSS)! / images;
     clock.end("reduce");
     const where = { rank: job.rank, step: batch.step + 1, what: "loss is" };
     assertFiniteNumbers(Float32Array.of(loss), where);
@@ -126,26 +139,29 @@ class LinearEvaluation {
     return { loss, isStopWanted: this.#shared.at(STOP)! > 0 };
   }
 
-  /** Fills the shared buffer with this rank's part of the gradient and of the loss. */
-  #forwardBackward(batch: Batch): void {
+  /**
+   * Puts a micro-batch's part of the gradient and of the loss into the shared buffer.
+   * @param step.images of the global batch
+   * @param step.isFirst in this step; the others add to it
+   */
+  #forwardBackward(
+    batch: MicroBatch,
+    step: { readonly images: number; readonly isFirst: boolean },
+  ): void {
     const engine = this.#engine;
     const { clock } = this.#loop;
-    const { job, group } = this.#context;
-    const elements = this.#shared.length;
     engine.scope(() => {
-      const shape = [batch.count, 3, job.recipe.data.imageSize, job.recipe.data.imageSize];
-      const images = engine.uploadImages(batch.pixels, shape, job.recipe.data);
+      const images = uploadImages(engine, batch, this.#context.job.recipe.data);
       const features = this.#model.forwardFeatures(images);
       const logits = this.#model.forwardLogits(features);
       clock.end("forward");
-      const scale = 1 / (batch.count * group.worldSize);
+      const scale = 1 / step.images;
       const { lossSum, dLogits } = engine.softmaxCrossEntropy(logits, batch.labels, scale);
       clock.end("loss");
       for (const [index, gradient] of this.#model.backward(features, dLogits).entries()) {
-        engine.download(gradient, this.#gradients[index]);
+        sumGradient(engine, gradient, this.#gradients[index]!, step);
       }
-      this.#shared.set([lossSum, Number(isStopWanted(job))], elements - SUMS);
-      this.#checkOwn();
+      this.#shared[this.#shared.length + LOSS]! += lossSum;
       clock.end("backward");
     });
   }

@@ -20,6 +20,7 @@ import {
 } from "../model/model-state.ts";
 import { ParameterSet } from "../model/parameter-set.ts";
 import { countHits, type Hits } from "./hits.ts";
+import { sumGradient } from "./micro-batches.ts";
 import type { ProbeStep } from "./stage-job.ts";
 
 const MOMENTUM = ".momentum";
@@ -43,7 +44,10 @@ export class OnlineProbe {
   /** Gradients one after the other, then {@link SUMS}: one all-reduce. */
   readonly #shared: SharedFloats;
   #work: Work | undefined;
+  /** Views of the gang in a step. */
   #rows = 0;
+  /** That have been added up in this step. */
+  #batches = 0;
 
   /** Starts from zeros. Called by all ranks. */
   constructor(engine: Engine, group: ProcessGroup, options: OnlineProbeOptions) {
@@ -66,29 +70,35 @@ export class OnlineProbe {
   }
 
   /**
-   * Computes the gradient of a training batch and starts its sum over the gang.
+   * Computes the gradient of a training batch and adds it to those of the step's batches before;
+   * the last one starts their sum over the gang.
    *
    * @param features [2n, F] of interleaved views; only read
    * @param labels [n]
+   * @param batches of as many images that this worker has in a step
    */
-  backward(features: Tensor, labels: Int32Array): void {
+  backward(features: Tensor, labels: Int32Array, batches: number): void {
     const engine = this.#engine;
     const { classes } = this.#options;
+    const isFirst = this.#batches === 0;
     const ofViews = Int32Array.from({ length: 2 * labels.length }, (_, row) => labels[row >> 1]!);
     const hits: Hits = { images: 0, top1: 0, top5: 0 };
     const shared = this.#shared;
-    this.#rows = ofViews.length * this.#group.worldSize;
+    this.#rows = ofViews.length * batches * this.#group.worldSize;
     engine.scope(() => {
       const logits = this.logits(features);
       const { lossSum, dLogits } = engine.softmaxCrossEntropy(logits, ofViews, 1 / this.#rows);
       countHits(engine.download(logits), ofViews, classes, hits);
       const weights = classes * this.#options.features;
       const dWeight = engine.linearBackwardWeight(features, dLogits);
-      engine.download(dWeight, shared.subarray(0, weights));
-      engine.download(engine.linearBackwardBias(dLogits), shared.subarray(weights, -SUMS));
-      shared.set([lossSum, hits.top1], shared.length - SUMS);
+      const dBias = engine.linearBackwardBias(dLogits);
+      sumGradient(engine, dWeight, shared.subarray(0, weights), { isFirst });
+      sumGradient(engine, dBias, shared.subarray(weights, -SUMS), { isFirst });
+      const [lossBefore, hitsBefore] = isFirst ? [0, 0] : shared.subarray(-SUMS);
+      shared.set([lossBefore! + lossSum, hitsBefore! + hits.top1], shared.length - SUMS);
     });
-    this.#work = this.#group.allReduce(shared);
+    this.#batches += 1;
+    if (this.#batches === batches) this.#work = this.#group.allReduce(shared);
   }
 
   /**
@@ -98,6 +108,7 @@ export class OnlineProbe {
   finish(): void {
     this.#work?.wait();
     this.#work = undefined;
+    this.#batches = 0;
   }
 
   /**

@@ -4,21 +4,29 @@
  * A step changes nothing before its gradients are the sum over all ranks; then weights, momentum
  * and running statistics move together. So whenever the group breaks up, every rank holds the state
  * after a whole step, and rank 0 can write it down.
+ *
+ * A worker that holds several ranks of the recipe trains on the batch of each in turn. Its loss is
+ * that of the whole global batch all the same; see gradient-cache.ts.
  */
 
+import assert from "node:assert/strict";
 import { elementCount, planPretrain } from "../../proto/model/model-plan.ts";
 import type { Batch, BatchReader } from "../data/batch-reader.ts";
 import type { BatchReducer, Engine } from "../engine/engine.ts";
-import { ntXent } from "../loss/nt-xent.ts";
+import { type NtXentResult, ntXent } from "../loss/nt-xent.ts";
 import { createBatchReducer } from "../model/batch-reducer.ts";
 import { blankState, initialState } from "../model/initial-state.ts";
 import type { Allocate } from "../model/model-state.ts";
+import { gangMoments, meanMoments, type NormMoments } from "../model/norm-moments.ts";
 import { PretrainModel } from "../model/pretrain-model.ts";
 import { updateOptions } from "../optim/update-options.ts";
 import type { Beside } from "./checkpoint-writer.ts";
 import { assertFiniteNumbers, guardReducer, type NumberCheck, openNumberCheck } from "./finite.ts";
 import { GradientBuckets } from "./gradient-buckets.ts";
+import { trainInParts } from "./gradient-cache.ts";
+import { ranksPerWorker } from "./held-ranks.ts";
 import { LossBoundWatch } from "./loss-bound-watch.ts";
+import { microBatches, uploadImages } from "./micro-batches.ts";
 import { Monitor } from "./monitor.ts";
 import { passOver } from "./monitor-batches.ts";
 import { type HeldTensors, ReplicaCheck } from "./replica-check.ts";
@@ -39,6 +47,8 @@ export function pretrain(
 class Pretraining {
   readonly #engine: Engine;
   readonly #context: StageContext;
+  /** Ranks of the recipe that this worker holds. */
+  readonly #ranks: number;
   readonly #model: PretrainModel;
   readonly #check: NumberCheck;
   readonly #buckets: GradientBuckets;
@@ -52,6 +62,7 @@ class Pretraining {
     const { recipe } = job;
     this.#engine = engine;
     this.#context = context;
+    this.#ranks = ranksPerWorker(recipe, "pretrain", job.worldSize);
     this.#loop = new TrainingLoop(context);
     const { stepsPerEpoch, progress } = this.#loop;
     this.#bound = new LossBoundWatch(context, stepsPerEpoch);
@@ -73,6 +84,7 @@ class Pretraining {
     const sizes = parameters.map(({ shape }) => elementCount(shape));
     return new GradientBuckets(this.#engine, group, sizes, {
       bucketBytes: job.recipe.collective.bucketBytes,
+      microBatches: this.#ranks,
       check: (index, gradient) =>
         this.#check(gradient, `the gradient of ${parameters[index]?.name} is`),
     });
@@ -103,10 +115,9 @@ class Pretraining {
     return result && { ...result, ...this.#monitor?.result() };
   }
 
-  /** Running statistics of a rank's own batches are its own, too. */
   *#held(): HeldTensors {
     for (const { weight, velocity } of this.#model.parameters) yield* [weight, velocity];
-    if (this.#context.job.recipe.pretrain.syncBatchNorm) yield* this.#model.statistics;
+    yield* this.#model.statistics;
   }
 
   #beside(allocate?: Allocate): Beside {
@@ -117,53 +128,76 @@ class Pretraining {
   #step(batch: Batch, lr: number): ReturnType<StageSteps["train"]> {
     const { job, group } = this.#context;
     const { optimizer, gradientScale } = job.recipe.pretrain;
-    const { loss, isStopWanted } = this.#forwardBackward(batch);
+    const { loss, isStopWanted, moments } = this.#forwardBackward(batch);
     this.#buckets.finish();
     // From here on nothing can fail that would leave the state between two steps.
     this.#monitor?.finish();
     this.#loop.clock.end("reduce");
 
-    const scale = gradientScale === "mmpretrain" ? 1 / group.worldSize : 1;
+    const scale = gradientScale === "mmpretrain" ? 1 / job.recipe.pretrain.workers : 1;
     for (const [index, parameter] of this.#model.parameters.entries()) {
       const options = updateOptions(optimizer, parameter, lr, scale);
       const gradient = this.#buckets.gradient(index);
       this.#engine.update(parameter.weight, parameter.velocity, gradient, options);
     }
-    this.#model.commitStatistics();
+    this.#model.commitStatistics(moments);
     const probe = this.#monitor?.update(batch.step);
     this.#loop.clock.end("update");
     const bound = this.#bound.add(batch.step + 1, loss, batch.count * group.worldSize);
     return { loss, bound, isStopWanted, ...(probe && { probe }) };
   }
 
-  /** Fills the gradient buckets; returns the global loss, and whether any rank wants to stop. */
-  #forwardBackward(batch: Batch): { readonly loss: number; readonly isStopWanted: boolean } {
+  /**
+   * Fills the gradient buckets.
+   * @returns what the loss has come to, and the batch statistics that the running ones will follow
+   */
+  #forwardBackward(batch: Batch): NtXentResult & { readonly moments: NormMoments } {
     const engine = this.#engine;
-    const { clock } = this.#loop;
+    const parts = microBatches(batch, this.#ranks);
+    let contrast: NtXentResult | undefined;
+    const statistics = engine.scope(() =>
+      trainInParts({
+        engine,
+        model: this.#model,
+        parts: parts.length,
+        reducer: this.#reducer,
+        upload: (part) => uploadImages(engine, parts[part]!, this.#context.job.recipe.data),
+        differentiate: (z_RD) => {
+          contrast = this.#contrast(z_RD, batch.step + 1);
+          return contrast.dz_RD;
+        },
+        onFeatures: (features, part) =>
+          this.#monitor?.backward(features, parts[part]!.labels, parts.length),
+        onGradient: (index, gradient) => this.#buckets.add(index, gradient),
+        clock: this.#loop.clock,
+      }),
+    );
+    assert.ok(contrast, "a batch has a loss");
+    return { ...contrast, moments: this.#commonMoments(statistics) };
+  }
+
+  /** @param step counted from 1 */
+  #contrast(z_RD: Float32Array, step: number): NtXentResult {
     const { job, group } = this.#context;
-    const { data, pretrain: stage } = job.recipe;
-    return engine.scope(() => {
-      const shape = [batch.count * batch.views, 3, data.imageSize, data.imageSize];
-      const images = engine.uploadImages(batch.pixels, shape, data);
-      const { features, z } = this.#model.forwardTrain(images, this.#reducer);
-      const dim = z.shape[1] ?? 0;
-      const z_RD = engine.download(z);
-      clock.end("forward");
-      this.#check(z_RD, "embeddings are");
-      const { loss, dz_RD, brokenRank, ...told } = ntXent(engine, group, z_RD, {
-        dim,
-        temperature: stage.temperature,
-        wantsStop: isStopWanted(job),
-      });
-      const where = { rank: brokenRank ?? job.rank, step: batch.step + 1, what: "loss is" };
-      assertFiniteNumbers(Float32Array.of(loss), where);
-      this.#monitor?.backward(features, batch.labels);
-      clock.end("loss");
-      const dz = engine.upload(dz_RD, z.shape);
-      this.#model.backward(dz, (index, gradient) => this.#buckets.add(index, gradient));
-      clock.end("backward");
-      return { loss, ...told };
+    this.#check(z_RD, "embeddings are");
+    const result = ntXent(this.#engine, group, z_RD, {
+      dim: job.recipe.model.neck.out,
+      temperature: job.recipe.pretrain.temperature,
+      wantsStop: isStopWanted(job),
     });
+    const where = { rank: result.brokenRank ?? job.rank, step, what: "loss is" };
+    assertFiniteNumbers(Float32Array.of(result.loss), where);
+    return result;
+  }
+
+  /** Mean over all ranks of the recipe; synchronised statistics are the same on all workers. */
+  #commonMoments(statistics: readonly NormMoments[]): NormMoments {
+    const own = meanMoments(statistics);
+    if (this.#reducer) return own;
+    for (const { variance } of own.values()) this.#check(variance, "activations are");
+    const common = gangMoments(this.#context.group, own);
+    this.#loop.clock.end("backward");
+    return common;
   }
 }
 

@@ -32,7 +32,9 @@ export interface StageJob {
   readonly stage: StageName;
   /** Of the gang: who writes into the stage's folder must be of the highest. */
   readonly generation: number;
+  /** Of this worker. */
   readonly rank: number;
+  /** Workers: as many as the recipe's stage has ranks, or a divisor of that. */
   readonly worldSize: number;
   readonly recipe: Recipe;
   /** Folder of this experiment's stage: checkpoints, scalars.jsonl, result.json. */
@@ -143,7 +145,7 @@ export interface StepReport extends TrainedStep {
   readonly epochsTotal: number;
   readonly epochEnded: boolean;
   readonly lr: number;
-  /** Source images of this rank in this step. */
+  /** Source images of this worker in this step. */
   readonly images: number;
   readonly stepSeconds: number;
   /** Part of the step in which this rank waited for others; what is left is its own. */
@@ -184,7 +186,10 @@ export type EngineThreadMessage =
 export interface StageResult {
   readonly stage: StageName;
   readonly recipe: string;
+  /** Workers in the end. */
   readonly world_size: number;
+  /** Of the recipe. */
+  readonly ranks: number;
   readonly steps: number;
   readonly epochs: number;
   readonly images_per_s: number;

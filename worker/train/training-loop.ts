@@ -39,8 +39,9 @@ export class TrainingLoop {
   readonly #context: StageContext;
 
   constructor(context: StageContext) {
-    const { recipe, stage, trainImages, worldSize } = context.job;
-    const { batchPerWorker, dropLast, epochs } = recipe[stage];
+    const { recipe, stage, trainImages } = context.job;
+    // Of the recipe's ranks, however many workers hold them.
+    const { workers: worldSize, batchPerWorker, dropLast, epochs } = recipe[stage];
     this.#context = context;
     const split = { count: trainImages, worldSize, batchPerWorker, dropLast };
     this.stepsPerEpoch = stepsPerEpoch(split);

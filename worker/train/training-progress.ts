@@ -88,6 +88,7 @@ export class TrainingProgress {
       stage: job.stage,
       recipe: job.recipe.name,
       world_size: job.worldSize,
+      ranks: job.recipe[job.stage].workers,
       steps: this.#step,
       epochs: this.#epochs,
       images_per_s: this.#trainSeconds > 0 ? round(images / this.#trainSeconds, 3) : 0,

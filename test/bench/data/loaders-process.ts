@@ -75,9 +75,10 @@ function recipeOf({ images, size }: DataSpec, annotations: string): Recipe {
   return parseRecipe({
     ...base,
     data: { ...base.data, root: "/", train: split, val: split, imageSize: size },
-    pretrain: { ...base.pretrain, batchPerWorker: BATCH, epochs: 1, schedule: {} },
+    pretrain: { ...base.pretrain, workers: 1, batchPerWorker: BATCH, epochs: 1, schedule: {} },
     linear: {
       ...base.linear,
+      workers: 1,
       batchPerWorker: BATCH,
       epochs: 1,
       validation: { batchPerWorker: BATCH, resizeEdge: Math.round((size * 256) / 224) },

@@ -46,7 +46,8 @@ async function measure({ folder, reads }: IndexTask): Promise<Opened> {
 /** In the order of an epoch; twice, so that what counts are reads from the cache. */
 function readRate(dataset: Dataset, reads: number): number {
   const { count } = dataset;
-  const order = epochIndices({ count, seed: 0, epoch: 0, rank: 0, worldSize: 1 });
+  const alone = { rank: 0, ranks: 1, worldSize: 1, batchPerWorker: 256 };
+  const order = epochIndices({ count, seed: 0, epoch: 0, ...alone });
   const reader = new EntryReader(dataset);
   const images = order.subarray(0, reads);
   for (const image of images) reader.read(image);

@@ -32,7 +32,7 @@ const AUGMENTATION: AugmentationRecipe = {
   blur: { probability: 0.5, sigma: [0.1, 2] },
 };
 const COMMON = planOf(SIZE);
-const TRAINING = { ...COMMON, epochs: 2, startStep: 0, dropLast: false };
+const TRAINING = { ...COMMON, ranks: 1, epochs: 2, startStep: 0, dropLast: false };
 const PRETRAIN = { ...TRAINING, kind: "pretrain", augmentation: AUGMENTATION } as const;
 const LINEAR: LinearPlan = { ...TRAINING, kind: "linear", crop: AUGMENTATION.crop, flip: 0.5 };
 const VALIDATION: ValidationPlan = { ...COMMON, kind: "validation", resizeEdge: 9, passes: 1 };

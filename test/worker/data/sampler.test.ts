@@ -42,7 +42,7 @@ describe("random permutation", () => {
 });
 
 describe("sampler", () => {
-  const shared = { count: 10, seed: 5, epoch: 3 };
+  const shared = { count: 10, seed: 5, epoch: 3, ranks: 1, batchPerWorker: 2 };
   const share = (rank: number, worldSize: number): number[] => [
     ...epochIndices({ ...shared, rank, worldSize }),
   ];
@@ -66,7 +66,7 @@ describe("sampler", () => {
 
   it("wraps more than once when there are more ranks than images", () => {
     const shares = Array.from({ length: 5 }, (_, rank) => [
-      ...epochIndices({ count: 2, seed: 0, epoch: 0, rank, worldSize: 5 }),
+      ...epochIndices({ ...shared, count: 2, seed: 0, epoch: 0, rank, worldSize: 5 }),
     ]);
     const order = [...randomPermutation(2, 0)];
     assert.deepEqual(shares.flat(), [...order, ...order, order[0]]);
@@ -76,7 +76,7 @@ describe("sampler", () => {
     const count = 48;
     const stepSets = (worldSize: number, batch: number): string[] => {
       const shares = Array.from({ length: worldSize }, (_, rank) =>
-        epochIndices({ count, seed: 1, epoch: 0, rank, worldSize }),
+        epochIndices({ ...shared, count, seed: 1, epoch: 0, rank, worldSize }),
       );
       return Array.from({ length: count / (worldSize * batch) }, (_, step) =>
         shares
@@ -87,6 +87,14 @@ describe("sampler", () => {
     };
     assert.deepEqual(stepSets(4, 2), stepSets(1, 8));
     assert.deepEqual(stepSets(8, 1), stepSets(1, 8));
+  });
+
+  it("gives a worker with several ranks their batches, rank after rank, step after step", () => {
+    const [first, second] = [share(2, 4), share(3, 4)];
+    assert.deepEqual(
+      [...epochIndices({ ...shared, rank: 2, ranks: 2, worldSize: 4 })],
+      [first.slice(0, 2), second.slice(0, 2), first.slice(2), second.slice(2)].flat(),
+    );
   });
 
   it("keeps the last, smaller batch unless told to drop it", () => {

@@ -13,7 +13,7 @@ const SIZE = 16;
 const KEY = { epoch: 1, index: 2 };
 const COMMON = planOf(SIZE);
 const CROP = { scale: [0.08, 1], ratio: [3 / 4, 4 / 3] } as const;
-const TRAINING = { ...COMMON, epochs: 2, startStep: 0, dropLast: false };
+const TRAINING = { ...COMMON, epochs: 2, startStep: 0, ranks: 1, dropLast: false };
 const PLANS: readonly LoadPlan[] = [
   {
     ...TRAINING,

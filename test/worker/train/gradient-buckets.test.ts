@@ -12,8 +12,12 @@ describe("GradientBuckets", () => {
     engine.scope(() => buckets.add(parameter, engine.upload(data, [data.length])));
   };
 
-  const open = (group: ProcessGroup, bucketBytes: number, check = () => {}): GradientBuckets =>
-    new GradientBuckets(engine, group, sizes, { bucketBytes, check });
+  const open = (
+    group: ProcessGroup,
+    bucketBytes: number,
+    { check = () => {}, microBatches = 1 } = {},
+  ): GradientBuckets =>
+    new GradientBuckets(engine, group, sizes, { bucketBytes, microBatches, check });
 
   /** Two ranks that hold the same: every sum is twice the own value. */
   function twinGroup(): ProcessGroup & { readonly reduced: SharedFloats[] } {
@@ -52,10 +56,30 @@ describe("GradientBuckets", () => {
     }
   });
 
+  it("adds the gradients of micro-batches up, and starts a bucket with its last one", () => {
+    const group = twinGroup();
+    const buckets = open(group, 5 * 4, { microBatches: 3 });
+    for (let step = 0; step < 2; step++) {
+      group.reduced.length = 0;
+      for (let microBatch = 0; microBatch < 3; microBatch++) {
+        for (const parameter of [3, 2, 1, 0]) {
+          give(buckets, parameter);
+          const isLast = microBatch === 2;
+          assert.equal(group.reduced.length, isLast ? Math.floor((4 - parameter) / 2) : 0);
+        }
+      }
+      buckets.finish();
+      for (const [parameter, size] of sizes.entries()) {
+        const expected = new Float32Array(size).fill(2 * 3 * (parameter + 1));
+        assert.deepEqual(Float32Array.from(buckets.gradient(parameter)), expected);
+      }
+    }
+  });
+
   it("refuses a second gradient and a missing one", () => {
     const buckets = open(soloGroup, 1);
     give(buckets, 3);
-    assert.throws(() => give(buckets, 3), /parameter 3 has a second gradient/);
+    assert.throws(() => give(buckets, 3), /parameter 3 has gradient 2 of 1/);
     assert.throws(() => buckets.finish(), /without gradient/);
   });
 });

@@ -31,7 +31,7 @@ describe("the online probe", () => {
     const { features, labels } = drawBatch(seed);
     engine.scope(() => {
       const rows = engine.upload(features, [2 * IMAGES, OPTIONS.features]);
-      probe.backward(rows, labels);
+      probe.backward(rows, labels, 1);
     });
     probe.finish();
     return probe.update(lr);
@@ -59,6 +59,27 @@ describe("the online probe", () => {
       assert.deepEqual(step(twin, seed, LR / 2), step(alone, seed));
     }
     assert.deepEqual(twin.exportState(), alone.exportState());
+  });
+
+  it("takes the same step on a batch in parts", () => {
+    const [whole, inParts] = [open(), open()];
+    for (let seed = 0; seed < 3; seed++) {
+      const expected = step(whole, seed);
+      const { features, labels } = drawBatch(seed);
+      const parts = 4;
+      for (let part = 0; part < parts; part++) {
+        const [begin, end] = [part, part + 1].map((at) => (at * IMAGES) / parts);
+        const own = features.slice(2 * begin! * OPTIONS.features, 2 * end! * OPTIONS.features);
+        engine.scope(() => {
+          const rows = engine.upload(own, [own.length / OPTIONS.features, OPTIONS.features]);
+          inParts.backward(rows, labels.subarray(begin, end), parts);
+        });
+      }
+      inParts.finish();
+      const actual = inParts.update(LR);
+      assert.equal(actual!.top1, expected!.top1);
+      assert.ok(Math.abs(actual!.loss - expected!.loss) < 1e-6);
+    }
   });
 
   it("goes on from its state as if it had never stopped", () => {

@@ -33,15 +33,15 @@ describe("a fault that nothing else would show", function () {
     folder.remove();
   });
 
-  function recipeOf(syncBatchNorm: boolean, checksumEverySteps: number): Recipe {
+  function recipeOf(workers: number, syncBatchNorm: boolean, checksumEverySteps: number): Recipe {
     const parts = tinyRecipe("unused", {});
-    const checkpoint = { everySteps: 2 };
+    const stage = { workers, batchPerWorker: BATCH, checkpoint: { everySteps: 2 } };
     return parseRecipe({
       ...parts,
       model: { ...parts.model, width: 1 / 32, neck: { out: 4 } },
       data: { ...parts.data, imageSize: 8 },
-      pretrain: { ...parts.pretrain, batchPerWorker: BATCH, syncBatchNorm, checkpoint },
-      linear: { ...parts.linear, batchPerWorker: BATCH, checkpoint },
+      pretrain: { ...parts.pretrain, ...stage, syncBatchNorm },
+      linear: { ...parts.linear, ...stage },
       collective: { bucketBytes: 20_000 },
       elastic: { checksumEverySteps },
     });
@@ -54,7 +54,7 @@ describe("a fault that nothing else would show", function () {
     { stage = "pretrain" as StageName, syncBatchNorm = false, checksumEverySteps = 0 } = {},
   ): Promise<readonly RankThreadResult[]> {
     gang = await formGang(worldSize);
-    const recipe = recipeOf(syncBatchNorm, checksumEverySteps);
+    const recipe = recipeOf(worldSize, syncBatchNorm, checksumEverySteps);
     const bridges = await gang.each((group) => bridgeGroup(group));
     const results = await gang.each(async (group) => {
       const { link } = bridges[group.rank]!;
