@@ -6,7 +6,7 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { FleetError, type PlainError } from "../../../proto/errors.ts";
 import { connectGroup } from "../../../worker/collective/bridge.ts";
-import type { ProcessGroup } from "../../../worker/collective/process-group.ts";
+import type { ProcessGroup, SharedFloats, Work } from "../../../worker/collective/process-group.ts";
 import type { BatchReader } from "../../../worker/data/batch-reader.ts";
 import { linearEvaluation } from "../../../worker/train/linear.ts";
 import { pretrain } from "../../../worker/train/pretrain.ts";
@@ -15,6 +15,7 @@ import type { StageContext } from "../../../worker/train/stage-context.ts";
 import type { StageJob } from "../../../worker/train/stage-job.ts";
 import { silentLog } from "../../../worker/train/stage-log.ts";
 import { Prng } from "../../support/prng.ts";
+import { callsOf } from "../collective/calls-of.ts";
 import { type Fault, FaultyEngine } from "./faulty-engine.ts";
 
 export interface RankThreadData {
@@ -70,17 +71,8 @@ function counting(
   counts: { reduces: number; badGiven: number; badTaken: number },
 ): ProcessGroup {
   const isBad = (values: Float32Array): boolean => !values.every(Number.isFinite);
-  return {
-    rank: group.rank,
-    worldSize: group.worldSize,
-    get allReduceSeconds() {
-      return group.allReduceSeconds;
-    },
-    get waitedSeconds() {
-      return group.waitedSeconds;
-    },
-    allocate: (length) => group.allocate(length),
-    allReduce(buffer) {
+  return Object.assign(callsOf(group), {
+    allReduce(buffer: SharedFloats): Work {
       counts.reduces += 1;
       if (isBad(buffer)) counts.badGiven += 1;
       const work = group.allReduce(buffer);
@@ -91,11 +83,7 @@ function counting(
         },
       };
     },
-    reduceScatter: (buffer) => group.reduceScatter(buffer),
-    allGather: (own) => group.allGather(own),
-    broadcast: (buffer, root) => group.broadcast(buffer, root),
-    barrier: () => group.barrier(),
-  };
+  });
 }
 
 /** @param onStep hears the number of each step before its batch is handed out, from 1 */
