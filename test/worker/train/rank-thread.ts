@@ -3,11 +3,19 @@
  * with an engine that may break, and tells what its all-reduces carried.
  */
 
-import { parentPort, workerData } from "node:worker_threads";
+import {
+  MessageChannel,
+  type MessagePort,
+  parentPort,
+  receiveMessageOnPort,
+  workerData,
+} from "node:worker_threads";
 import { FleetError, type PlainError } from "../../../proto/errors.ts";
+import { LINK_WORDS, type SaveRequest } from "../../../worker/checkpoint/checkpoint-link.ts";
 import { connectGroup } from "../../../worker/collective/bridge.ts";
 import type { ProcessGroup, SharedFloats, Work } from "../../../worker/collective/process-group.ts";
 import type { BatchReader } from "../../../worker/data/batch-reader.ts";
+import { CheckpointSender } from "../../../worker/train/checkpoint-sender.ts";
 import { linearEvaluation } from "../../../worker/train/linear.ts";
 import { pretrain } from "../../../worker/train/pretrain.ts";
 import { ReplicaKeeper } from "../../../worker/train/replica.ts";
@@ -31,6 +39,8 @@ export interface RankThreadResult {
   /** Those that were given NaN or infinity, and those that came back with them. */
   readonly badGiven: number;
   readonly badTaken: number;
+  /** Steps of which this rank would have a checkpoint written. */
+  readonly saved: readonly number[];
   readonly error?: PlainError;
 }
 
@@ -39,13 +49,15 @@ const STEPS = 6;
 function runRank({ job, fault }: RankThreadData): RankThreadResult {
   const engine = new FaultyEngine(fault);
   const gang = connectGroup(job.group);
+  const { port1, port2 } = new MessageChannel();
+  const words = new Int32Array(new SharedArrayBuffer(4 * LINK_WORDS));
   const counts = { reduces: 0, badGiven: 0, badTaken: 0 };
   let step = 0;
   const context: StageContext = {
     job,
     group: counting(gang, counts),
     replicas: new ReplicaKeeper(),
-    checkpoints: undefined,
+    checkpoints: new CheckpointSender({ port: port1, words }),
     log: silentLog,
     send: (message) => {
       if (message.type === "step") step = message.report.step;
@@ -58,12 +70,20 @@ function runRank({ job, fault }: RankThreadData): RankThreadResult {
   try {
     if (views === 2) pretrain(engine, context, batches);
     else linearEvaluation(engine, context, batches, { next: () => undefined, done: () => {} });
-    return { step, ...counts };
+    return { step, ...counts, saved: savedSteps(port2) };
   } catch (thrown) {
-    return { step, ...counts, error: FleetError.from(thrown).toPlain() };
+    const error = FleetError.from(thrown).toPlain();
+    return { step, ...counts, saved: savedSteps(port2), error };
   } finally {
+    port1.close();
     gang.close();
   }
+}
+
+function savedSteps(port: MessagePort): readonly number[] {
+  const next = receiveMessageOnPort(port);
+  if (!next) return [];
+  return [(next.message as SaveRequest).snapshot.manifest.step, ...savedSteps(port)];
 }
 
 function counting(
