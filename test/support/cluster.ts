@@ -7,6 +7,7 @@ import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import sharp from "sharp";
 import { stringify } from "yaml";
+import type { Straggler } from "../../proto/gen/coordinator.ts";
 import type { RecipeInput } from "../../proto/recipe.ts";
 import type { TensorArray } from "../../worker/checkpoint/element-types.ts";
 import { decodeSafetensors } from "../../worker/checkpoint/safetensors.ts";
@@ -160,6 +161,7 @@ export interface ShownExperiment {
   readonly reason: string;
   readonly generation: number;
   readonly errorCode?: string;
+  readonly stragglers: readonly Straggler[];
   readonly progress?: {
     readonly step: number;
     readonly skippedImages: number;

@@ -58,6 +58,12 @@ export class ReplicaCheck {
     const verdict = findDiverged(checksums);
     if (!verdict) return;
     const { ranks, others } = verdict;
+    try {
+      // Who leaves at once might take from others what they need to come to the same verdict.
+      group.barrier();
+    } catch {
+      // A rank has left, which it did with the verdict that this one has, too.
+    }
     const whose = others.length > 0 ? `than ${named(others)}` : "from one another";
     throw new FleetError(
       "REPLICAS_DIVERGED",

@@ -4,6 +4,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import { FleetError, type PlainError } from "../../../proto/errors.ts";
 import { connectGroup, type GroupLink } from "../../../worker/collective/bridge.ts";
 import { type ProcessGroup, sharedFloats } from "../../../worker/collective/process-group.ts";
+import { callsOf } from "./calls-of.ts";
 
 export type EngineTask = keyof typeof TASKS;
 
@@ -135,26 +136,6 @@ function carryOut({ link, task }: EngineTaskData): EngineResult {
   } finally {
     group?.close();
   }
-}
-
-/** Bound, so that tasks can take the calls apart. */
-function callsOf(group: ProcessGroup): ProcessGroup {
-  return {
-    rank: group.rank,
-    worldSize: group.worldSize,
-    get allReduceSeconds() {
-      return group.allReduceSeconds;
-    },
-    get waitedSeconds() {
-      return group.waitedSeconds;
-    },
-    allocate: (length) => group.allocate(length),
-    allReduce: (buffer) => group.allReduce(buffer),
-    reduceScatter: (buffer) => group.reduceScatter(buffer),
-    allGather: (own) => group.allGather(own),
-    broadcast: (buffer, root) => group.broadcast(buffer, root),
-    barrier: () => group.barrier(),
-  };
 }
 
 parentPort?.postMessage(carryOut(workerData as EngineTaskData));

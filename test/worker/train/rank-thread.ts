@@ -3,11 +3,19 @@
  * with an engine that may break, and tells what its all-reduces carried.
  */
 
-import { parentPort, workerData } from "node:worker_threads";
+import {
+  MessageChannel,
+  type MessagePort,
+  parentPort,
+  receiveMessageOnPort,
+  workerData,
+} from "node:worker_threads";
 import { FleetError, type PlainError } from "../../../proto/errors.ts";
+import { LINK_WORDS, type SaveRequest } from "../../../worker/checkpoint/checkpoint-link.ts";
 import { connectGroup } from "../../../worker/collective/bridge.ts";
-import type { ProcessGroup } from "../../../worker/collective/process-group.ts";
+import type { ProcessGroup, SharedFloats, Work } from "../../../worker/collective/process-group.ts";
 import type { BatchReader } from "../../../worker/data/batch-reader.ts";
+import { CheckpointSender } from "../../../worker/train/checkpoint-sender.ts";
 import { linearEvaluation } from "../../../worker/train/linear.ts";
 import { pretrain } from "../../../worker/train/pretrain.ts";
 import { ReplicaKeeper } from "../../../worker/train/replica.ts";
@@ -15,6 +23,7 @@ import type { StageContext } from "../../../worker/train/stage-context.ts";
 import type { StageJob } from "../../../worker/train/stage-job.ts";
 import { silentLog } from "../../../worker/train/stage-log.ts";
 import { Prng } from "../../support/prng.ts";
+import { callsOf } from "../collective/calls-of.ts";
 import { type Fault, FaultyEngine } from "./faulty-engine.ts";
 
 export interface RankThreadData {
@@ -30,6 +39,8 @@ export interface RankThreadResult {
   /** Those that were given NaN or infinity, and those that came back with them. */
   readonly badGiven: number;
   readonly badTaken: number;
+  /** Steps of which this rank would have a checkpoint written. */
+  readonly saved: readonly number[];
   readonly error?: PlainError;
 }
 
@@ -38,13 +49,15 @@ const STEPS = 6;
 function runRank({ job, fault }: RankThreadData): RankThreadResult {
   const engine = new FaultyEngine(fault);
   const gang = connectGroup(job.group);
+  const { port1, port2 } = new MessageChannel();
+  const words = new Int32Array(new SharedArrayBuffer(4 * LINK_WORDS));
   const counts = { reduces: 0, badGiven: 0, badTaken: 0 };
   let step = 0;
   const context: StageContext = {
     job,
     group: counting(gang, counts),
     replicas: new ReplicaKeeper(),
-    checkpoints: undefined,
+    checkpoints: new CheckpointSender({ port: port1, words }),
     log: silentLog(),
     send: (message) => {
       if (message.type === "step") step = message.report.step;
@@ -57,12 +70,20 @@ function runRank({ job, fault }: RankThreadData): RankThreadResult {
   try {
     if (views === 2) pretrain(engine, context, batches);
     else linearEvaluation(engine, context, batches, { next: () => undefined, done: () => {} });
-    return { step, ...counts };
+    return { step, ...counts, saved: savedSteps(port2) };
   } catch (thrown) {
-    return { step, ...counts, error: FleetError.from(thrown).toPlain() };
+    const error = FleetError.from(thrown).toPlain();
+    return { step, ...counts, saved: savedSteps(port2), error };
   } finally {
+    port1.close();
     gang.close();
   }
+}
+
+function savedSteps(port: MessagePort): readonly number[] {
+  const next = receiveMessageOnPort(port);
+  if (!next) return [];
+  return [(next.message as SaveRequest).snapshot.manifest.step, ...savedSteps(port)];
 }
 
 function counting(
@@ -70,17 +91,8 @@ function counting(
   counts: { reduces: number; badGiven: number; badTaken: number },
 ): ProcessGroup {
   const isBad = (values: Float32Array): boolean => !values.every(Number.isFinite);
-  return {
-    rank: group.rank,
-    worldSize: group.worldSize,
-    get allReduceSeconds() {
-      return group.allReduceSeconds;
-    },
-    get waitedSeconds() {
-      return group.waitedSeconds;
-    },
-    allocate: (length) => group.allocate(length),
-    allReduce(buffer) {
+  return Object.assign(callsOf(group), {
+    allReduce(buffer: SharedFloats): Work {
       counts.reduces += 1;
       if (isBad(buffer)) counts.badGiven += 1;
       const work = group.allReduce(buffer);
@@ -91,11 +103,7 @@ function counting(
         },
       };
     },
-    reduceScatter: (buffer) => group.reduceScatter(buffer),
-    allGather: (own) => group.allGather(own),
-    broadcast: (buffer, root) => group.broadcast(buffer, root),
-    barrier: () => group.barrier(),
-  };
+  });
 }
 
 /** @param onStep hears the number of each step before its batch is handed out, from 1 */
