@@ -54,6 +54,8 @@ export interface SchedulerOptions {
   readonly boundaryTimeoutMs?: number;
   /** So long it may take to give a step up, and to write a checkpoint. */
   readonly stopTimeoutMs?: number;
+  /** Whether gangs may be formed now; another coordinator may have taken over. */
+  readonly mayAct?: () => boolean;
 }
 
 export class Scheduler {
@@ -61,6 +63,7 @@ export class Scheduler {
   readonly #log: Log;
   readonly #clock: Clock;
   readonly #leaseMs: number;
+  readonly #mayAct: () => boolean;
   readonly #roster: Roster;
   readonly #ledger: Ledger;
   readonly #planner: Planner;
@@ -79,6 +82,7 @@ export class Scheduler {
     this.#clock = options.clock;
     this.#leaseMs = options.leaseMs ?? LEASE_MS;
     this.#planner = new Planner({ log: this.#log, leaseMs: this.#leaseMs });
+    this.#mayAct = options.mayAct ?? (() => true);
     this.#generations = new GenerationNumbers(this.#store, this.#log);
     this.#lastTickMs = this.#clock.monotonicMs();
     this.#ledger = new Ledger({
@@ -120,6 +124,7 @@ export class Scheduler {
       const { experiment } = one;
       const { name: stage } = presentStage(experiment);
       const { id: experimentId, generation } = experiment;
+      this.#generations.isUsed(generation);
       for (const [worker, rank] of holdersOf(experiment)) {
         const assignment: Assignment = { experimentId, stage, generation, rank };
         this.#roster.expect(worker, assignment, ADOPTION_LEASES * this.#leaseMs);
@@ -265,6 +270,7 @@ export class Scheduler {
     const { id: worker, name, engine, device } = facts;
     const generation = running?.generation;
     this.#log.info({ event: "worker joined", worker, name, engine, device, generation });
+    if (generation !== undefined) this.#generations.isUsed(generation);
 
     if (known?.status === "busy" && known.assignment.generation === generation) {
       this.#roster.connect(worker, session);
@@ -370,7 +376,7 @@ export class Scheduler {
   }
 
   #plan(): void {
-    if (this.#isClosing) return;
+    if (this.#isClosing || !this.#mayAct()) return;
     const plans = this.#planner.plan(this.experiments(), {
       handedOver: this.#handedOver,
       fleet: this.#roster.candidates(),

@@ -17,6 +17,7 @@ import type { Log } from "../../proto/log.ts";
 import { SOFTWARE_VERSION } from "../../proto/version.ts";
 import type { Scheduler } from "../scheduler.ts";
 import type { Session } from "../scheduler-events.ts";
+import type { Leadership } from "../store/leadership.ts";
 import { parseRegister, parseWorkerMessage, toCoordinatorMessage } from "./worker-message.ts";
 
 export interface FleetServiceOptions {
@@ -25,6 +26,7 @@ export interface FleetServiceOptions {
   /** Empty when anybody may join. */
   readonly joinToken: string;
   readonly leaseMs: number;
+  readonly leadership: Pick<Leadership, "epoch" | "meet">;
 }
 
 type Call = ServerDuplexStream<WorkerMessage, CoordinatorMessage>;
@@ -43,10 +45,11 @@ function serveSession(call: Call, options: FleetServiceOptions): void {
   }, CALL_TIMEOUT_MS);
 
   const join = (message: WorkerMessage): void => {
-    const { facts, running } = parseRegister(message, options.joinToken);
+    const { facts, running, epochSeen } = parseRegister(message, options.joinToken);
+    options.leadership.meet(epochSeen);
     clearTimeout(silence);
     worker = facts.id;
-    call.write(welcome(options.leaseMs));
+    call.write(welcome(options));
     scheduler.dispatch({
       type: "worker-joined",
       facts,
@@ -102,12 +105,12 @@ function toSession(call: Call): Session {
   };
 }
 
-function welcome(leaseMs: number): CoordinatorMessage {
+function welcome({ leaseMs, leadership }: FleetServiceOptions): CoordinatorMessage {
   const value = {
     softwareVersion: SOFTWARE_VERSION,
     heartbeatIntervalMs: HEARTBEAT_INTERVAL_MS,
     leaseMs,
-    epoch: 0,
+    epoch: leadership.epoch,
   };
   return { message: { $case: "welcome", value } };
 }
