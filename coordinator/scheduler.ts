@@ -54,7 +54,7 @@ export interface SchedulerOptions {
   readonly boundaryTimeoutMs?: number;
   /** So long it may take to give a step up, and to write a checkpoint. */
   readonly stopTimeoutMs?: number;
-  /** Whether gangs may be formed now; another coordinator may have taken over. */
+  /** Whether gangs may be formed now. */
   readonly mayAct?: () => boolean;
 }
 
@@ -327,8 +327,10 @@ export class Scheduler {
       case "progress":
       case "result":
       case "failure": {
-        const { experimentId, ...event } = message;
-        this.#ledger.apply(experimentId, { ...event, worker });
+        const { type, experimentId, generation } = message;
+        // Also one that is said again, of a stage that has gone on.
+        if (type === "result") this.#roster.apply(worker, { type: "drained", generation });
+        this.#ledger.apply(experimentId, { ...message, worker });
         return;
       }
     }
