@@ -18,6 +18,7 @@ import { GIVE_UP } from "./experiment/experiment-stopping.ts";
 import { followPlan } from "./follow-plan.ts";
 import type { Straggler } from "./gang/stragglers.ts";
 import { GenerationNumbers } from "./generation-numbers.ts";
+import { judgeStage } from "./judge-stage.ts";
 import { type ExperimentListener, Ledger } from "./ledger.ts";
 import type { Assignment, Draining, Member, WorkerFacts } from "./member/member.ts";
 import { Planner } from "./planner.ts";
@@ -115,8 +116,6 @@ export class Scheduler {
   /**
    * Takes over what an earlier coordinator has left. Gangs that were training are expected back:
    * each member has a few leases to join again with its generation in hand.
-   *
-   * @param epoch rises from coordinator to coordinator; 0 where none is counted
    */
   restore(stored: readonly StoredExperiment[], epoch: number): void {
     for (const one of stored) {
@@ -135,7 +134,7 @@ export class Scheduler {
       }
       if (isFinished(experiment)) continue;
       const occurrence = "coordinator-took-over";
-      const message = `a coordinator has taken over${epoch === 0 ? "" : `, epoch ${epoch}`}`;
+      const message = `a coordinator has taken over, epoch ${epoch}`;
       this.#ledger.apply(experimentId, { type: "noted", occurrence, message });
     }
   }
@@ -206,13 +205,10 @@ export class Scheduler {
     const experiment = this.#ledger.find(id);
     if (!experiment) return { type: "fail", because: "the experiment was removed" };
 
-    const index = experiment.stages.findIndex(({ name }) => name === stage);
-    const { phase } = experiment;
-    if (index < experiment.stageIndex || phase.status === "succeeded") return { type: "complete" };
-    if (phase.status === "failed") return { type: "fail", because: phase.message };
-    if (phase.status === "cancelled") return { type: "fail", because: "cancelled" };
-    if (index === experiment.stageIndex) this.dispatch({ type: "handed-over", experimentId: id });
-    return { type: "park" };
+    const verdict = judgeStage(experiment, stage);
+    const isDue = verdict.type === "park" && presentStage(experiment).name === stage;
+    if (isDue) this.dispatch({ type: "handed-over", experimentId: id });
+    return verdict;
   }
 
   /**

@@ -20,8 +20,8 @@ export function withClientOptions(command: Command, context: CliContext): Comman
   const address = context.env["SIMCLR_COORDINATOR"] || DEFAULT_ADDRESS;
   command
     .option(
-      "--coordinator <host:port>",
-      "address of the coordinator ($SIMCLR_COORDINATOR)",
+      "--coordinator <host:port,...>",
+      "the coordinator and its standbys ($SIMCLR_COORDINATOR)",
       address,
     )
     .option("--json", "print JSON", false)
@@ -45,7 +45,9 @@ export async function runWithClient(
     const transport = openTransport(options, context.env);
     const client = new OperatorClient(options.coordinator, transport);
     try {
-      checkReach(transport, "--coordinator", hostOf(options.coordinator));
+      for (const address of options.coordinator.split(",")) {
+        checkReach(transport, "--coordinator", hostOf(address));
+      }
       await work(client);
     } finally {
       client.close();
