@@ -18,6 +18,7 @@ import { GIVE_UP } from "./experiment/experiment-stopping.ts";
 import { followPlan } from "./follow-plan.ts";
 import type { Straggler } from "./gang/stragglers.ts";
 import { GenerationNumbers } from "./generation-numbers.ts";
+import { judgeStage } from "./judge-stage.ts";
 import { type ExperimentListener, Ledger } from "./ledger.ts";
 import type { Assignment, Draining, Member, WorkerFacts } from "./member/member.ts";
 import { Planner } from "./planner.ts";
@@ -54,6 +55,8 @@ export interface SchedulerOptions {
   readonly boundaryTimeoutMs?: number;
   /** So long it may take to give a step up, and to write a checkpoint. */
   readonly stopTimeoutMs?: number;
+  /** Whether gangs may be formed now. */
+  readonly mayAct?: () => boolean;
 }
 
 export class Scheduler {
@@ -61,6 +64,7 @@ export class Scheduler {
   readonly #log: Log;
   readonly #clock: Clock;
   readonly #leaseMs: number;
+  readonly #mayAct: () => boolean;
   readonly #roster: Roster;
   readonly #ledger: Ledger;
   readonly #planner: Planner;
@@ -79,6 +83,7 @@ export class Scheduler {
     this.#clock = options.clock;
     this.#leaseMs = options.leaseMs ?? LEASE_MS;
     this.#planner = new Planner({ log: this.#log, leaseMs: this.#leaseMs });
+    this.#mayAct = options.mayAct ?? (() => true);
     this.#generations = new GenerationNumbers(this.#store, this.#log);
     this.#lastTickMs = this.#clock.monotonicMs();
     this.#ledger = new Ledger({
@@ -111,8 +116,6 @@ export class Scheduler {
   /**
    * Takes over what an earlier coordinator has left. Gangs that were training are expected back:
    * each member has a few leases to join again with its generation in hand.
-   *
-   * @param epoch rises from coordinator to coordinator; 0 where none is counted
    */
   restore(stored: readonly StoredExperiment[], epoch: number): void {
     for (const one of stored) {
@@ -120,6 +123,7 @@ export class Scheduler {
       const { experiment } = one;
       const { name: stage } = presentStage(experiment);
       const { id: experimentId, generation } = experiment;
+      this.#generations.isUsed(generation);
       for (const [worker, rank] of holdersOf(experiment)) {
         const assignment: Assignment = { experimentId, stage, generation, rank };
         this.#roster.expect(worker, assignment, ADOPTION_LEASES * this.#leaseMs);
@@ -130,7 +134,7 @@ export class Scheduler {
       }
       if (isFinished(experiment)) continue;
       const occurrence = "coordinator-took-over";
-      const message = `a coordinator has taken over${epoch === 0 ? "" : `, epoch ${epoch}`}`;
+      const message = `a coordinator has taken over, epoch ${epoch}`;
       this.#ledger.apply(experimentId, { type: "noted", occurrence, message });
     }
   }
@@ -205,13 +209,10 @@ export class Scheduler {
     const experiment = this.#ledger.find(id);
     if (!experiment) return { type: "fail", because: "the experiment was removed" };
 
-    const index = experiment.stages.findIndex(({ name }) => name === stage);
-    const { phase } = experiment;
-    if (index < experiment.stageIndex || phase.status === "succeeded") return { type: "complete" };
-    if (phase.status === "failed") return { type: "fail", because: phase.message };
-    if (phase.status === "cancelled") return { type: "fail", because: "cancelled" };
-    if (index === experiment.stageIndex) this.dispatch({ type: "handed-over", experimentId: id });
-    return { type: "park" };
+    const verdict = judgeStage(experiment, stage);
+    const isDue = verdict.type === "park" && presentStage(experiment).name === stage;
+    if (isDue) this.dispatch({ type: "handed-over", experimentId: id });
+    return verdict;
   }
 
   /**
@@ -269,6 +270,7 @@ export class Scheduler {
     const { id: worker, name, engine, device } = facts;
     const generation = running?.generation;
     this.#log.info({ event: "worker joined", worker, name, engine, device, generation });
+    if (generation !== undefined) this.#generations.isUsed(generation);
 
     if (known?.status === "busy" && known.assignment.generation === generation) {
       this.#roster.connect(worker, session);
@@ -325,8 +327,10 @@ export class Scheduler {
       case "progress":
       case "result":
       case "failure": {
-        const { experimentId, ...event } = message;
-        this.#ledger.apply(experimentId, { ...event, worker });
+        const { type, experimentId, generation } = message;
+        // Also one that is said again, of a stage that has gone on.
+        if (type === "result") this.#roster.apply(worker, { type: "drained", generation });
+        this.#ledger.apply(experimentId, { ...message, worker });
         return;
       }
     }
@@ -374,7 +378,7 @@ export class Scheduler {
   }
 
   #plan(): void {
-    if (this.#isClosing) return;
+    if (this.#isClosing || !this.#mayAct()) return;
     const plans = this.#planner.plan(this.experiments(), {
       handedOver: this.#handedOver,
       fleet: this.#roster.candidates(),

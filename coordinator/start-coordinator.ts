@@ -1,14 +1,16 @@
 /** Puts a coordinator together: Redis, store, scheduler, gRPC, HTTP; and takes it apart again. */
 
+import { hostname } from "node:os";
 import path from "node:path";
 import { Connections } from "../proto/grpc-listener.ts";
 import { LEASE_MS } from "../proto/limits.ts";
 import type { Log } from "../proto/log.ts";
 import { Refusals } from "../proto/refusals.ts";
-import type { Transport } from "../proto/transport.ts";
+import { hostPort, type Transport } from "../proto/transport.ts";
 import { CONTROL_LIMITS, type ControlLimits } from "./control/control-limits.ts";
 import { openControlServer } from "./control/control-server.ts";
 import { fleetService } from "./control/fleet-service.ts";
+import { leaderOnly } from "./control/leader-only.ts";
 import { operatorGate } from "./control/operator-gate.ts";
 import { operatorService } from "./control/operator-service.ts";
 import { type ControlRefusals, REFUSAL_REASONS } from "./control/refusal-reasons.ts";
@@ -16,7 +18,9 @@ import { openHttpServer } from "./http/http-server.ts";
 import { createMetrics } from "./http/metrics.ts";
 import { type Clock, Scheduler } from "./scheduler.ts";
 import { startRedisServer } from "./store/redis-server.ts";
-import { openStore } from "./store/store.ts";
+import { seatOf } from "./store/seat.ts";
+import { openStore, type Store } from "./store/store.ts";
+import { type Role, Term } from "./term.ts";
 
 /** Workers that were sent away have this long to stop at a step boundary and to say goodbye. */
 const DISMISS_TIMEOUT_MS = 5_000;
@@ -43,6 +47,8 @@ export interface CoordinatorOptions {
   readonly boundaryTimeoutMs?: number;
   /** In place of those of {@link CONTROL_LIMITS}. */
   readonly limits?: Partial<ControlLimits>;
+  /** How long a leader may be silent before a standby takes over. */
+  readonly leaderTtlMs?: number;
 }
 
 export interface Coordinator {
@@ -50,100 +56,144 @@ export interface Coordinator {
   readonly httpPort: number;
   /** Of Redis, without its secrets. */
   readonly redisAddress: string;
+  /** Leads already, or waits for another one's end. */
+  readonly role: Role;
+  /** Rejects once it can be of no more use: LEADERSHIP_LOST, or REDIS_UNREACHABLE. */
+  readonly ended: Promise<never>;
   /**
-   * Ends everything that was started. With `dismiss` the gangs are stopped and the workers sent
-   * away first; without it they go on and wait for the next coordinator.
+   * Ends everything that was started, and lets a standby take over. With `dismiss` the gangs are
+   * stopped and the workers sent away first; without it they go on and wait for the next
+   * coordinator.
    */
   close(options: { readonly dismiss: boolean }): Promise<void>;
   /** Ends the own redis-server without waiting, for a process that is about to die. */
   kill(): void;
 }
 
-/** @throws {FleetError} REDIS_UNREACHABLE, PORT_IN_USE, STATE_CONFLICT, STORAGE_FAILED, USAGE */
+/**
+ * Resolves once it leads, or stands by for the coordinator that does. Its ports are open by then.
+ *
+ * @throws {FleetError} REDIS_UNREACHABLE, PORT_IN_USE, STATE_CONFLICT, STORAGE_FAILED, USAGE
+ */
 export async function startCoordinator(options: CoordinatorOptions): Promise<Coordinator> {
-  const { log, host, leaseMs = LEASE_MS } = options;
   const opened: (() => Promise<void>)[] = [];
   const closeAll = async (): Promise<void> => {
-    for (const close of opened.toReversed()) await close();
+    for (const close of opened.splice(0).toReversed()) await close();
   };
-
   try {
-    const redis =
-      options.redisUrl === undefined
-        ? await startRedisServer(path.join(options.stateDir, "redis"), log)
-        : undefined;
-    if (redis) opened.push(() => redis.stop());
-
-    const redisUrl = redis?.url ?? options.redisUrl ?? "";
-    const store = await openStore({ redisUrl, log, prefix: options.redisPrefix });
-    opened.push(() => store.close());
-
-    const scheduler = new Scheduler({
-      store,
-      log,
-      clock,
-      leaseMs,
-      ...(options.boundaryTimeoutMs ? { boundaryTimeoutMs: options.boundaryTimeoutMs } : {}),
-    });
-    const stored = await store.load();
-    scheduler.restore(stored, 0);
-    const refusals: ControlRefusals = new Refusals({
-      reasons: REFUSAL_REASONS,
-      log,
-      event: "message refused",
-    });
-    const { joinToken, transport } = options;
-    const limits = { ...CONTROL_LIMITS, ...options.limits };
-    const connections = new Connections(limits.connections, (peer) =>
-      refusals.add("connection", { peer }),
-    );
-    const guard = { limits, refusals, connections };
-    const control = await openControlServer({
-      host,
-      port: options.grpcPort,
-      transport,
-      connections,
-      gate: operatorGate({ ...guard, joinToken }),
-      fleet: fleetService({ ...guard, scheduler, clock, joinToken, leaseMs }),
-      operator: operatorService({ ...guard, scheduler, store, clock, log }),
-    });
-    opened.push(() => control.close());
-
-    const http = await openHttpServer({
-      host,
-      port: options.httpPort,
-      registry: createMetrics({ scheduler, store, clock, refusals }),
-      problems: async () => ((await store.isReachable()) ? [] : ["Redis does not answer"]),
-    });
-    opened.push(() => http.close());
-
-    scheduler.start();
-    await store.start(
-      (id, stage) => scheduler.judge(id, stage),
-      stored.map(({ experiment }) => experiment),
-    );
-    opened.push(() => endScheduling(scheduler, false));
-    return {
-      grpcPort: control.port,
-      httpPort: http.port,
-      redisAddress: store.address,
-      close: async ({ dismiss }) => {
-        if (dismiss) await endScheduling(scheduler, true);
-        await closeAll();
-      },
-      kill: () => redis?.kill(),
-    };
+    return await open(options, opened, closeAll);
   } catch (error) {
     await closeAll();
     throw error;
   }
 }
 
+async function open(
+  options: CoordinatorOptions,
+  opened: (() => Promise<void>)[],
+  closeAll: () => Promise<void>,
+): Promise<Coordinator> {
+  const { log, host, leaseMs = LEASE_MS, redisPrefix: prefix, leaderTtlMs } = options;
+  const redis =
+    options.redisUrl === undefined
+      ? await startRedisServer(path.join(options.stateDir, "redis"), log)
+      : undefined;
+  if (redis) opened.push(() => redis.stop());
+
+  const redisUrl = redis?.url ?? options.redisUrl ?? "";
+  const store = await openStore({ redisUrl, log, prefix, leaderTtlMs });
+  opened.push(() => store.close());
+
+  const { leadership } = store;
+  const scheduler = new Scheduler({
+    store,
+    log,
+    clock,
+    leaseMs,
+    ...(options.boundaryTimeoutMs ? { boundaryTimeoutMs: options.boundaryTimeoutMs } : {}),
+    mayAct: () => leadership.mayAct(),
+  });
+  const term = new Term({ store, scheduler, log });
+  const ports = await openPorts({ options, store, scheduler, term }, opened);
+
+  const socket = hostPort(host, ports.grpcPort);
+  opened.push(() => term.close());
+  await term.begin({
+    address: isAnyHost(host) ? hostPort(hostname(), ports.grpcPort) : socket,
+    seat: await seatOf(socket),
+    isAlone: redis !== undefined,
+  });
+  return {
+    ...ports,
+    redisAddress: store.address,
+    get role() {
+      return term.role;
+    },
+    ended: term.ended,
+    close: async ({ dismiss }) => {
+      if (dismiss) await dismissAll(scheduler);
+      await closeAll();
+    },
+    kill: () => redis?.kill(),
+  };
+}
+
+interface Parts {
+  readonly options: CoordinatorOptions;
+  readonly store: Store;
+  readonly scheduler: Scheduler;
+  readonly term: Term;
+}
+
+/** Listens, also while another coordinator leads: calls are then refused with its address. */
+async function openPorts(
+  { options, store, scheduler, term }: Parts,
+  opened: (() => Promise<void>)[],
+): Promise<Pick<Coordinator, "grpcPort" | "httpPort">> {
+  const { host, log, joinToken, transport, leaseMs = LEASE_MS } = options;
+  const { leadership } = store;
+  const check = (): void => term.check();
+  const refusals: ControlRefusals = new Refusals({
+    reasons: REFUSAL_REASONS,
+    log,
+    event: "message refused",
+  });
+  const limits = { ...CONTROL_LIMITS, ...options.limits };
+  const connections = new Connections(limits.connections, (peer) =>
+    refusals.add("connection", { peer }),
+  );
+  const guard = { limits, refusals, connections };
+  const fleet = fleetService({ ...guard, scheduler, clock, joinToken, leaseMs, leadership });
+  const operator = operatorService({ ...guard, scheduler, store, clock, log });
+  const control = await openControlServer({
+    host,
+    port: options.grpcPort,
+    transport,
+    connections,
+    gate: operatorGate({ ...guard, joinToken }),
+    fleet: leaderOnly(fleet, check),
+    operator: leaderOnly(operator, check),
+  });
+  opened.push(() => control.close());
+
+  const problems = async (): Promise<readonly string[]> => [
+    ...term.problems(),
+    ...((await store.isReachable()) ? [] : ["Redis does not answer"]),
+  ];
+  const registry = createMetrics({ scheduler, store, clock, refusals });
+  const http = await openHttpServer({ host, port: options.httpPort, registry, problems });
+  opened.push(() => http.close());
+  return { grpcPort: control.port, httpPort: http.port };
+}
+
+function isAnyHost(host: string): boolean {
+  return host === "0.0.0.0" || host === "::";
+}
+
 const clock: Clock = { monotonicMs: () => performance.now(), unixMs: () => Date.now() };
 
-async function endScheduling(scheduler: Scheduler, dismiss: boolean): Promise<void> {
-  scheduler.close({ dismiss });
-  if (!dismiss) return;
+async function dismissAll(scheduler: Scheduler): Promise<void> {
+  scheduler.close({ dismiss: true });
   const deadline = clock.monotonicMs() + DISMISS_TIMEOUT_MS;
   while (scheduler.sessionCount() > 0 && clock.monotonicMs() < deadline) {
     await new Promise((resolve) => setTimeout(resolve, DISMISS_POLL_MS));

@@ -82,7 +82,8 @@ export const ERROR_SPECS = {
     grpc: status.UNAVAILABLE,
     exit: 11,
     remedy: "retry",
-    meaning: "Nothing answers at the coordinator's address.",
+    meaning:
+      "Nothing answers at the coordinator's address, or what does stands by for another one.",
   },
   REDIS_UNREACHABLE: {
     grpc: status.UNAVAILABLE,

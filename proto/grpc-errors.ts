@@ -87,6 +87,9 @@ export function trustProblem(details: string): string | undefined {
  */
 const CLOSED_AT_ONCE = /Last error: (Failed to connect|Connection closed before|\w+ ECONNRESET)/;
 
+/** What grpc-js says of a call that found no connection to go over. */
+const NOT_SENT = "No connection established";
+
 function unreachable(failure: ServiceError, address: string, transport: Transport): FleetError {
   const isClosedAtOnce = CLOSED_AT_ONCE.test(failure.details);
   // Who ends a connection after the handshake has shown a good certificate, and seen this one.
@@ -102,7 +105,8 @@ function unreachable(failure: ServiceError, address: string, transport: Transpor
     ? "connections are closed at once: if it has TLS, give --tls-cert, --tls-key and --tls-ca"
     : "is `coordinator start` running there?";
   const message = `no coordinator answers at ${address}; ${advice}`;
-  return new FleetError("COORDINATOR_UNREACHABLE", message, { address }, failure);
+  const mayHaveArrived = !failure.details.includes(NOT_SENT);
+  return new FleetError("COORDINATOR_UNREACHABLE", message, { address, mayHaveArrived }, failure);
 }
 
 function readDetail(failure: ServiceError): Record<string, string | number | boolean> {

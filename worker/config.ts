@@ -15,7 +15,10 @@ const seconds = z.coerce
   .transform((value) => value * 1000);
 
 const configSchema = z.object({
-  coordinator: address,
+  coordinator: z
+    .string()
+    .transform((list) => list.split(","))
+    .pipe(z.array(address)),
   engine: z.string().min(1),
   threads: z.coerce.number().int().positive(),
   precision: z.enum(["f32", "bf16"]),
@@ -33,8 +36,8 @@ const configSchema = z.object({
 });
 
 export interface WorkerConfig {
-  /** HOST:PORT. */
-  readonly coordinator: string;
+  /** HOST:PORT of each. */
+  readonly coordinators: readonly string[];
   readonly engine: string;
   readonly threads: number;
   readonly precision: Precision;
@@ -67,12 +70,13 @@ export function parseWorkerConfig(options: unknown, transport: Transport): Worke
     const problems = parsed.error.issues.map((issue) => `${flagOf(issue.path)}: ${issue.message}`);
     throw new FleetError("USAGE", problems.join("; "));
   }
-  const { connectTimeout, reconnectTimeout, collectiveTimeout, ...rest } = parsed.data;
+  const { coordinator, connectTimeout, reconnectTimeout, collectiveTimeout, ...rest } = parsed.data;
   checkListener(transport, rest);
-  checkReach(transport, "--coordinator", hostOf(rest.coordinator));
+  for (const one of coordinator) checkReach(transport, "--coordinator", hostOf(one));
   if (rest.advertise) checkReach(transport, "--advertise", hostOf(rest.advertise));
   return {
     ...rest,
+    coordinators: coordinator,
     transport,
     advertise: rest.advertise,
     httpPort: rest.httpPort,

@@ -21,8 +21,8 @@ export function withClientOptions(command: Command, context: CliContext): Comman
   const address = context.env["SIMCLR_COORDINATOR"] || DEFAULT_ADDRESS;
   command
     .option(
-      "--coordinator <host:port>",
-      "address of the coordinator ($SIMCLR_COORDINATOR)",
+      "--coordinator <host:port,...>",
+      "the coordinator and its standbys ($SIMCLR_COORDINATOR)",
       address,
     )
     .option("--join-token <secret>", "of the cluster ($SIMCLR_JOIN_TOKEN, safer)")
@@ -48,7 +48,9 @@ export async function runWithClient(
     const joinToken = options.joinToken ?? context.env["SIMCLR_JOIN_TOKEN"] ?? "";
     const client = new OperatorClient(options.coordinator, transport, joinToken);
     try {
-      checkReach(transport, "--coordinator", hostOf(options.coordinator));
+      for (const address of options.coordinator.split(",")) {
+        checkReach(transport, "--coordinator", hostOf(address));
+      }
       await work(client);
     } finally {
       client.close();

@@ -1,5 +1,11 @@
-/** The client side of OperatorService: promises, deadlines, and errors of our own. */
+/**
+ * The client side of OperatorService: promises, deadlines, and errors of our own.
+ *
+ * Of several coordinators one leads. Whoever does not answer, or says that another one leads, is
+ * passed over for the next; a takeover is waited for.
+ */
 
+import assert from "node:assert/strict";
 import { Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { FleetError } from "../../proto/errors.ts";
 import {
@@ -20,30 +26,49 @@ import {
 } from "../../proto/limits.ts";
 import type { Transport } from "../../proto/transport.ts";
 
+/** Before the next coordinator is asked. */
+const NEXT_PAUSE_MS = 100;
+/** With coordinators of which none leads; a takeover takes a few seconds. */
+const WATCH_PATIENCE_MS = 30_000;
+
 type Callback<Response> = (error: ServiceError | null, response: Response) => void;
 type CallTail<Response> = [Metadata, { deadline: number }, Callback<Response>];
 
 export class OperatorClient {
-  readonly #address: string;
+  readonly #addresses: readonly string[];
   readonly #transport: Transport;
   readonly #joinToken: string;
-  readonly #client: OperatorServiceClient;
+  readonly #clients: readonly OperatorServiceClient[];
+  /** Index of the coordinator that is called. */
+  #at = 0;
 
   /**
+   * @param addresses with commas between them
    * @param joinToken empty when the cluster has none
    * @throws {FleetError} USAGE for an address that is not HOST:PORT
    */
-  constructor(address: string, transport: Transport, joinToken = "") {
-    if (!/^[^\s/]+:\d{1,5}$/.test(address)) {
+  constructor(addresses: string, transport: Transport, joinToken = "") {
+    this.#addresses = addresses.split(",");
+    for (const address of this.#addresses) {
+      if (/^[^\s/]+:\d{1,5}$/.test(address)) continue;
       throw new FleetError("USAGE", `the coordinator's address ${address} is not HOST:PORT`);
     }
-    this.#address = address;
     this.#transport = transport;
     this.#joinToken = joinToken;
-    this.#client = new OperatorServiceClient(address, transport.clientCredentials, {
-      ...CLIENT_OPTIONS,
-      ...transport.clientOptions,
-    });
+    const options = { ...CLIENT_OPTIONS, ...transport.clientOptions };
+    this.#clients = this.#addresses.map(
+      (address) => new OperatorServiceClient(address, transport.clientCredentials, options),
+    );
+  }
+
+  get #address(): string {
+    return this.#addresses[this.#at] ?? "";
+  }
+
+  get #client(): OperatorServiceClient {
+    const client = this.#clients[this.#at];
+    assert.ok(client, "there is an address for each client");
+    return client;
   }
 
   /** Gives the new experiment's id. */
@@ -55,14 +80,14 @@ export class OperatorClient {
   }
 
   async list(): Promise<readonly Experiment[]> {
-    const response = await this.#call((...tail: CallTail<{ experiments: Experiment[] }>) =>
+    const response = await this.#read((...tail: CallTail<{ experiments: Experiment[] }>) =>
       this.#client.listExperiments({}, ...tail),
     );
     return response.experiments;
   }
 
   get(experimentId: string): Promise<Experiment> {
-    return this.#call((...tail) => this.#client.getExperiment({ experimentId }, ...tail));
+    return this.#read((...tail) => this.#client.getExperiment({ experimentId }, ...tail));
   }
 
   cancel(experimentId: string): Promise<Experiment> {
@@ -83,7 +108,7 @@ export class OperatorClient {
 
   /** What has happened to an experiment, after the event number `afterSequence`. */
   async events(experimentId: string, afterSequence: number): Promise<readonly TimelineEvent[]> {
-    const response = await this.#call((...tail: CallTail<{ events: TimelineEvent[] }>) =>
+    const response = await this.#read((...tail: CallTail<{ events: TimelineEvent[] }>) =>
       this.#client.listEvents({ experimentId, afterSequence }, ...tail),
     );
     return response.events;
@@ -95,7 +120,7 @@ export class OperatorClient {
   }
 
   async workers(): Promise<readonly WorkerInfo[]> {
-    const response = await this.#call((...tail: CallTail<{ workers: WorkerInfo[] }>) =>
+    const response = await this.#read((...tail: CallTail<{ workers: WorkerInfo[] }>) =>
       this.#client.listWorkers({}, ...tail),
     );
     return response.workers;
@@ -103,6 +128,24 @@ export class OperatorClient {
 
   /** The experiment's state now and after each change, until it has ended. */
   async *watch(experimentId: string): AsyncGenerator<Experiment, void, undefined> {
+    let heardMs = performance.now();
+    for (;;) {
+      try {
+        for await (const experiment of this.#watchOnce(experimentId)) {
+          heardMs = performance.now();
+          yield experiment;
+        }
+        return;
+      } catch (thrown) {
+        const error = FleetError.from(thrown);
+        const isLate = performance.now() - heardMs >= WATCH_PATIENCE_MS;
+        if (isLate || !this.#isElsewhere(error)) throw error;
+        await this.#askAnother();
+      }
+    }
+  }
+
+  async *#watchOnce(experimentId: string): AsyncGenerator<Experiment, void, undefined> {
     const stream = this.#client.watchExperiment({ experimentId }, this.#metadata());
     try {
       for await (const { experiment } of stream as AsyncIterable<ExperimentUpdate>) {
@@ -116,10 +159,45 @@ export class OperatorClient {
   }
 
   close(): void {
-    this.#client.close();
+    for (const client of this.#clients) client.close();
   }
 
-  async #call<Response>(start: (...tail: CallTail<Response>) => unknown): Promise<Response> {
+  /** A call that changes nothing, and may be made again whatever has become of it. */
+  async #read<Response>(start: (...tail: CallTail<Response>) => unknown): Promise<Response> {
+    return await this.#call(start, { isRepeatable: true });
+  }
+
+  async #call<Response>(
+    start: (...tail: CallTail<Response>) => unknown,
+    { isRepeatable = false } = {},
+  ): Promise<Response> {
+    const patienceEndsMs = performance.now() + CALL_TIMEOUT_MS;
+    for (;;) {
+      try {
+        return await this.#callOnce(start);
+      } catch (thrown) {
+        const error = FleetError.from(thrown);
+        // What may have changed something is not to be done twice.
+        const isUnsure = !isRepeatable && error.detail["mayHaveArrived"] === true;
+        const isLate = performance.now() >= patienceEndsMs;
+        if (isLate || isUnsure || !this.#isElsewhere(error)) throw error;
+        await this.#askAnother();
+      }
+    }
+  }
+
+  /** Whether another coordinator may answer. */
+  #isElsewhere({ code }: FleetError): boolean {
+    const isGone = code === "COORDINATOR_UNREACHABLE" || code === "LEADERSHIP_LOST";
+    return isGone && this.#addresses.length > 1;
+  }
+
+  async #askAnother(): Promise<void> {
+    this.#at = (this.#at + 1) % this.#addresses.length;
+    await new Promise((resolve) => setTimeout(resolve, NEXT_PAUSE_MS));
+  }
+
+  async #callOnce<Response>(start: (...tail: CallTail<Response>) => unknown): Promise<Response> {
     return await new Promise((resolve, reject) => {
       const deadline = Date.now() + CALL_TIMEOUT_MS;
       start(this.#metadata(), { deadline }, (error, response) => {

@@ -16,6 +16,7 @@ interface StartOptions extends TransportOptions {
   readonly host: string;
   readonly stateDir: string;
   readonly redisPrefix: string;
+  readonly leaderTtl: number;
   readonly joinToken?: string;
   readonly stopTimeout: number;
   readonly logLevel: string;
@@ -34,6 +35,7 @@ export function registerStart(program: Command, context: CliContext): void {
     .option("--host <address>", "interface to listen on; 0.0.0.0 is all of them", "127.0.0.1")
     .option("--state-dir <dir>", "where an own redis-server keeps its data", ".state")
     .option("--redis-prefix <name>", "keeps several coordinators apart on one Redis", "simclr")
+    .option("--leader-ttl <seconds>", "silence after which a standby takes over", seconds, 5)
     .option(
       "--join-token <secret>",
       "what workers and commands must know ($SIMCLR_JOIN_TOKEN, safer)",
@@ -52,7 +54,9 @@ export function registerStart(program: Command, context: CliContext): void {
     .option("--json", "print the addresses as JSON once they are open", false)
     .addHelpText(
       "after",
-      "\nRedis is taken from $REDIS_URL; without it one is started.\n" +
+      "\nRedis is taken from $REDIS_URL; without it one is started. Of several coordinators\n" +
+        "on one Redis the first leads, and the others stand by; one that was replaced ends with\n" +
+        "exit status 18.\n" +
         "Beyond loopback it wants a join token, and the --tls-* files or --plaintext.",
     );
   withTransportOptions(command).action((options: StartOptions) =>
@@ -76,6 +80,7 @@ async function runCoordinator(options: StartOptions, context: CliContext): Promi
     httpPort,
     stateDir,
     redisPrefix,
+    leaderTtlMs: options.leaderTtl * 1_000,
     joinToken,
     transport,
     log,
@@ -96,22 +101,30 @@ async function runCoordinator(options: StartOptions, context: CliContext): Promi
     ownRedis: !redisUrl,
   });
 
-  const signal = await stopped;
-  log.info({ event: "coordinator stopping", signal });
-  await coordinator.close({ dismiss: signal === "SIGINT" });
+  try {
+    const signal = await Promise.race([stopped, coordinator.ended]);
+    log.info({ event: "coordinator stopping", signal });
+    await coordinator.close({ dismiss: signal === "SIGINT" });
+  } catch (error) {
+    // Workers go on, and join the one that leads now.
+    await coordinator.close({ dismiss: false });
+    throw error;
+  }
   log.info({ event: "coordinator stopped" });
 }
 
 function announce(
-  { grpcPort, httpPort, redisAddress }: Coordinator,
+  { grpcPort, httpPort, redisAddress, role }: Coordinator,
   { host, json }: StartOptions,
   { stdout }: CliContext,
 ): void {
   const grpc = hostPort(host, grpcPort);
   const http = `http://${hostPort(host, httpPort)}`;
+  const standsByFor = role.status === "standing-by" ? role.leader : undefined;
+  const state = standsByFor ? `stands by for the one at ${standsByFor}` : "ready";
   const line = json
-    ? JSON.stringify({ grpc, http, redis: redisAddress })
-    : `coordinator ready: gRPC ${grpc}, HTTP ${http}, Redis ${redisAddress}`;
+    ? JSON.stringify({ grpc, http, redis: redisAddress, standsByFor })
+    : `coordinator ${state}: gRPC ${grpc}, HTTP ${http}, Redis ${redisAddress}`;
   stdout.write(`${line}\n`);
 }
 

@@ -19,6 +19,7 @@ import { hostOf } from "../../proto/transport.ts";
 import { SOFTWARE_VERSION } from "../../proto/version.ts";
 import type { Clock, Scheduler } from "../scheduler.ts";
 import type { Session } from "../scheduler-events.ts";
+import type { Leadership } from "../store/leadership.ts";
 import type { ControlLimits } from "./control-limits.ts";
 import { type ControlRefusals, type RefusalReason, refusalReason } from "./refusal-reasons.ts";
 import { SessionDoor } from "./session-door.ts";
@@ -34,6 +35,7 @@ export interface FleetServiceOptions {
   readonly limits: ControlLimits;
   readonly refusals: ControlRefusals;
   readonly connections: Connections;
+  readonly leadership: Pick<Leadership, "epoch" | "meet">;
 }
 
 type Call = ServerDuplexStream<WorkerMessage, CoordinatorMessage>;
@@ -72,14 +74,15 @@ function serveSession(call: Call, door: SessionDoor, options: FleetServiceOption
 
   const join = (message: WorkerMessage): void => {
     door.knock(address, clock.monotonicMs());
-    const { facts, running } = parseRegister(message, options.joinToken);
+    const { facts, running, epochSeen } = parseRegister(message, options.joinToken);
     const known = scheduler.member(facts.id);
     if (known === undefined || known.status === "lost") door.join(livingMembers(scheduler));
     connections.trust(peer);
+    options.leadership.meet(epochSeen);
     clearTimeout(silence);
     enter();
     worker = facts.id;
-    call.write(welcome(options.leaseMs));
+    call.write(welcome(options));
     scheduler.dispatch({
       type: "worker-joined",
       facts,
@@ -177,12 +180,12 @@ function toSession(call: Call, { limits, refusals, connections }: FleetServiceOp
   };
 }
 
-function welcome(leaseMs: number): CoordinatorMessage {
+function welcome({ leaseMs, leadership }: FleetServiceOptions): CoordinatorMessage {
   const value = {
     softwareVersion: SOFTWARE_VERSION,
     heartbeatIntervalMs: HEARTBEAT_INTERVAL_MS,
     leaseMs,
-    epoch: 0,
+    epoch: leadership.epoch,
   };
   return { message: { $case: "welcome", value } };
 }

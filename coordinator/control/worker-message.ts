@@ -22,6 +22,8 @@ import type { CoordinatorSays, Running, WorkerSays } from "../scheduler-events.t
 import { fromWireStage, toWireStage } from "./wire-names.ts";
 
 const RESULT_LENGTH_MAX = 1_000_000;
+/** Generations and epochs are counted on from what a worker says: there has to be room above. */
+const COUNTER_MAX = 2 ** 48;
 
 const id = z.string().regex(/^[A-Za-z0-9_.:-]{1,100}$/, "must be 1 to 100 of A-Z a-z 0-9 _ . : -");
 const label = z.string().max(200);
@@ -38,9 +40,13 @@ const registerSchema = z.object({
   device: label,
   threads: count,
   softwareVersion: label,
+  epochSeen: count.max(COUNTER_MAX),
 });
 
-const generationSchema = z.object({ experimentId: id, generation: z.int().positive() });
+const generationSchema = z.object({
+  experimentId: id,
+  generation: z.int().positive().max(COUNTER_MAX),
+});
 
 const progressSchema = z.object({
   step: count,
@@ -90,7 +96,7 @@ const failureSchema = z.object({
 export function parseRegister(
   message: WorkerMessage,
   joinToken: string,
-): { readonly facts: WorkerFacts; readonly running?: Running } {
+): { readonly facts: WorkerFacts; readonly epochSeen: number; readonly running?: Running } {
   if (message.message?.$case !== "register") {
     throw new FleetError("USAGE", "the first message of a session must be `register`");
   }
@@ -104,9 +110,10 @@ export function parseRegister(
     );
   }
   checkJoinToken(register.joinToken, joinToken);
-  const { workerId, ...facts } = check(registerSchema, register, "register");
+  const { workerId, epochSeen, ...facts } = check(registerSchema, register, "register");
   return {
     facts: { id: workerId, ...facts },
+    epochSeen,
     ...(register.running ? { running: parseRunning(register.running) } : {}),
   };
 }

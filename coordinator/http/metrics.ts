@@ -26,7 +26,7 @@ const WORKER_STATES = ["idle", "busy", "lost"] as const;
 
 export interface MetricsSource {
   readonly scheduler: Pick<Scheduler, "experiments" | "members" | "stragglers">;
-  readonly store: Pick<Store, "queueDepth">;
+  readonly store: Pick<Store, "queueDepth" | "leadership">;
   readonly clock: Clock;
   readonly refusals: Pick<ControlRefusals, "counts">;
 }
@@ -36,6 +36,7 @@ export function createMetrics(source: MetricsSource): Registry {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   addBuildInfo(registry);
+  addLeadership(registry, source);
   addExperiments(registry, source);
   addProgress(registry, source);
   addGangMetrics(registry, source);
@@ -52,6 +53,25 @@ function addBuildInfo(registry: Registry): void {
     labelNames: ["version", "protocol", "node"],
     registers: [registry],
   }).set({ version: SOFTWARE_VERSION, protocol: PROTOCOL_VERSION, node: process.version }, 1);
+}
+
+function addLeadership(registry: Registry, { store }: MetricsSource): void {
+  new Gauge({
+    name: "simclr_coordinator_leader",
+    help: "1 while this coordinator leads, 0 while it stands by.",
+    registers: [registry],
+    collect() {
+      this.set(Number(store.leadership.isLeading));
+    },
+  });
+  new Gauge({
+    name: "simclr_coordinator_epoch",
+    help: "Epoch of the leader: rises whenever another coordinator takes over.",
+    registers: [registry],
+    collect() {
+      this.set(store.leadership.epoch);
+    },
+  });
 }
 
 function addExperiments(registry: Registry, { scheduler }: MetricsSource): void {

@@ -8,6 +8,12 @@ import type { Log } from "../../proto/log.ts";
 const CONNECT_TIMEOUT_MS = 4_000;
 /** A command that is not answered by then has failed. */
 const COMMAND_TIMEOUT_MS = 5_000;
+/**
+ * A connection over which no answer comes for so long is opened anew: what is lost between two
+ * machines closes no socket. The patient one waits in commands of up to 10 s.
+ */
+const SILENCE_MS = 4_000;
+const PATIENT_SILENCE_MS = 15_000;
 /** ioredis 6 and BullMQ 6 need no less. */
 const VERSION_MIN = [6, 2] as const;
 
@@ -33,6 +39,7 @@ export async function connectRedis(url: string, log: Log): Promise<RedisConnecti
     enableOfflineQueue: false,
     maxRetriesPerRequest: 0,
     commandTimeout: COMMAND_TIMEOUT_MS,
+    socketTimeout: SILENCE_MS,
   });
   // Without a listener ioredis prints every failed attempt itself.
   let lastProblem = "";
@@ -54,7 +61,8 @@ export async function connectRedis(url: string, log: Log): Promise<RedisConnecti
     );
   }
 
-  const patient = new Redis(url, { ...baseOptions, maxRetriesPerRequest: null });
+  const patience = { maxRetriesPerRequest: null, socketTimeout: PATIENT_SILENCE_MS };
+  const patient = new Redis(url, { ...baseOptions, ...patience });
   for (const connection of [commands, patient]) watchConnection(connection, address, log);
   return {
     commands,
@@ -70,8 +78,13 @@ export async function connectRedis(url: string, log: Log): Promise<RedisConnecti
 const baseOptions = {
   lazyConnect: true,
   connectTimeout: CONNECT_TIMEOUT_MS,
-  retryStrategy: (attempt: number) => Math.min(100 * 2 ** attempt, 2_000),
+  retryStrategy: (attempt: number) => Math.min(50 * 2 ** attempt, 1_000),
 };
+
+/** Which start of the server this is. */
+export async function runIdOf(redis: Redis): Promise<string | undefined> {
+  return /^run_id:(\S+)/m.exec(await redis.info("server"))?.[1];
+}
 
 /** HOST:PORT/DB of a Redis URL, without user and password. */
 function redactUrl(url: string): string {

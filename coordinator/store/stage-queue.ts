@@ -25,6 +25,10 @@ const PRIORITY_BASE = 1_000_000;
 /** A job cannot be changed while its processor is in the act of parking it. */
 const BUSY_RETRY_MS = 20;
 const BUSY_RETRIES_MAX = 100;
+/** A job that a coordinator may not judge any more is put back for so long. */
+const PUT_BACK_MS = 1_000;
+/** After an outage of Redis its processors take jobs again; 15 s by default. */
+const OUTAGE_RETRY_MS = 500;
 
 /** What has to happen to a stage's job. */
 export type Verdict =
@@ -50,12 +54,21 @@ export class StageQueue {
   readonly #connections: RedisConnections;
   readonly #prefix: string;
   readonly #log: Log;
+  readonly #isConfirmed: () => Promise<boolean>;
   #worker: Worker<StageJob> | undefined;
 
-  constructor(connections: RedisConnections, prefix: string, log: Log) {
+  constructor(setting: {
+    readonly connections: RedisConnections;
+    readonly prefix: string;
+    readonly log: Log;
+    /** Whether this coordinator still leads, as Redis has it now. */
+    readonly isConfirmed: () => Promise<boolean>;
+  }) {
+    const { connections, prefix } = setting;
     this.#connections = connections;
     this.#prefix = `${prefix}:queue`;
-    this.#log = log;
+    this.#log = setting.log;
+    this.#isConfirmed = setting.isConfirmed;
     const options = { connection: connections.commands, prefix: this.#prefix };
     this.#queue = new Queue(QUEUE, options);
     this.#flows = new FlowProducer(options);
@@ -73,6 +86,7 @@ export class StageQueue {
       maxStalledCount: Number.MAX_SAFE_INTEGER,
       lockDuration: 10_000,
       stalledInterval: 10_000,
+      runRetryDelay: OUTAGE_RETRY_MS,
     });
     this.#worker.on("error", (error) => this.#complain(error));
   }
@@ -149,6 +163,11 @@ export class StageQueue {
 
   async #process(job: Job<StageJob>, token: string | undefined, judge: Judge): Promise<void> {
     const { experimentId, stage } = job.data;
+    if (!(await this.#isConfirmed())) {
+      // Its successor may know what this one does not, and takes the job then.
+      await job.moveToDelayed(Date.now() + PUT_BACK_MS, token);
+      throw new DelayedError();
+    }
     const verdict = judge(experimentId, stage);
     switch (verdict.type) {
       case "park":

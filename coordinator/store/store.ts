@@ -2,7 +2,8 @@
  * What survives the coordinator: experiments, their recipes, their jobs in the queue, and the
  * counter that generations are drawn from. All of it lies in Redis under one prefix:
  *
- *   PREFIX:generation          the fencing counter, INCR only
+ *   PREFIX:epoch, :leader, :standbys   which coordinator leads; see leadership.ts
+ *   PREFIX:generation          the fencing counter of gangs, which only rises
  *   PREFIX:experiments         sorted set of ids by the time of submission
  *   PREFIX:experiment:ID       record of the state machine, JSON
  *   PREFIX:timeline:ID         what has happened to it, JSON; apart, since it changes seldom
@@ -12,6 +13,10 @@
  * Records are written behind: the scheduler never waits for Redis, and while Redis is away only the
  * newest record of each experiment is kept for it. A coordinator that dies with a record unwritten
  * does no harm, since a generation that the record does not know is fenced off when it shows up.
+ *
+ * Every write goes through the fence of leadership.ts; only BullMQ's own scripts do not, before
+ * which it is asked. A Redis that comes back after a crash may have lost the last second: then
+ * everything is written once more.
  */
 
 import { FleetError } from "../../proto/errors.ts";
@@ -19,7 +24,15 @@ import type { Log } from "../../proto/log.ts";
 import type { StageName } from "../../proto/recipe.ts";
 import { type Experiment, isFinished, presentStage } from "../experiment/experiment.ts";
 import { upgradeRecord } from "../experiment/upgrade-record.ts";
-import { connectRedis, type RedisConnections } from "./redis-connection.ts";
+import { Leadership } from "./leadership.ts";
+import {
+  ADD_EXPERIMENT,
+  CONFIRM,
+  DRAW_GENERATIONS,
+  FORGET_EXPERIMENT,
+  SAVE_EXPERIMENT,
+} from "./leadership-scripts.ts";
+import { connectRedis, type RedisConnections, runIdOf } from "./redis-connection.ts";
 import { type Judge, type QueueDepth, StageQueue } from "./stage-queue.ts";
 
 const RECORD_VERSION = 2;
@@ -37,17 +50,26 @@ export interface StoreOptions {
   readonly log: Log;
   /** Keeps several coordinators apart on one Redis. */
   readonly prefix: string;
+  /** How long a leader may be silent. */
+  readonly leaderTtlMs?: number | undefined;
 }
 
-/** @throws {FleetError} REDIS_UNREACHABLE within 5 s */
+/**
+ * Opens the store to read; to write, its `leadership` has to be won first.
+ *
+ * @throws {FleetError} REDIS_UNREACHABLE within 5 s
+ */
 export async function openStore(options: StoreOptions): Promise<Store> {
-  const connections = await connectRedis(options.redisUrl, options.log);
-  return new Store(connections, options.prefix, options.log);
+  const { redisUrl, log, prefix, leaderTtlMs: ttlMs } = options;
+  const connections = await connectRedis(redisUrl, log);
+  const leadership = new Leadership({ redis: connections.commands, prefix, log, ttlMs });
+  return new Store(connections, leadership, options);
 }
 
 export class Store {
   /** Of Redis, for people: without its secrets. */
   readonly address: string;
+  readonly leadership: Leadership;
   readonly #connections: RedisConnections;
   readonly #prefix: string;
   readonly #log: Log;
@@ -59,12 +81,18 @@ export class Store {
   #chores: Promise<void> = Promise.resolve();
   #isClosed = false;
 
-  constructor(connections: RedisConnections, prefix: string, log: Log) {
+  constructor(
+    connections: RedisConnections,
+    leadership: Leadership,
+    { prefix, log }: Pick<StoreOptions, "prefix" | "log">,
+  ) {
     this.address = connections.address;
+    this.leadership = leadership;
     this.#connections = connections;
     this.#prefix = prefix;
     this.#log = log;
-    this.#queue = new StageQueue(connections, prefix, log);
+    const isConfirmed = () => leadership.isConfirmed();
+    this.#queue = new StageQueue({ connections, prefix, log, isConfirmed });
   }
 
   /** Every experiment, in the order of submission. */
@@ -85,31 +113,40 @@ export class Store {
   /**
    * Starts the queue. Of the experiments that an earlier coordinator left, `judge` is asked at
    * once; their jobs that are missing, because a crash came between two writes, are queued again.
+   *
+   * @param experiments gives all of them as they are now: they are written again to a Redis that
+   *   was started anew
    */
-  async start(judge: Judge, experiments: readonly Experiment[]): Promise<void> {
-    for (const experiment of experiments) {
-      if (!isFinished(experiment)) await this.#reconcile(experiment, judge);
-    }
+  async start(judge: Judge, experiments: () => readonly StoredExperiment[]): Promise<void> {
+    for (const { experiment } of experiments()) await this.#reconcile(experiment, judge);
     this.#queue.start(judge);
+
+    let runId = await runIdOf(this.#connections.commands);
+    this.#connections.commands.on("ready", () => {
+      this.#chore("look after Redis", async () => {
+        const present = await runIdOf(this.#connections.commands);
+        if (present === runId) return;
+        this.#log.warn({ event: "redis was started anew: everything is written again" });
+        for (const { experiment, recipeJson } of experiments()) {
+          await this.add(experiment, recipeJson);
+          await this.#reconcile(experiment, judge);
+        }
+        runId = present;
+      });
+    });
   }
 
   /**
    * Adds a new experiment; durable when it resolves. Its stages are queued with {@link requeue},
    * once the judge knows of it.
    *
-   * @throws {FleetError} REDIS_UNREACHABLE, and then nothing was added
+   * @throws {FleetError} REDIS_UNREACHABLE or LEADERSHIP_LOST, and then nothing was added
    */
   async add(experiment: Experiment, recipeJson: string): Promise<void> {
     const { id, submittedUnixMs } = experiment;
-    await this.#reach(async () => {
-      await this.#connections.commands
-        .multi()
-        .set(this.#recipeKey(id), recipeJson)
-        .set(this.#recordKey(id), writeRecord(experiment))
-        .set(this.#timelineKey(id), JSON.stringify(experiment.timeline))
-        .zadd(this.#key("experiments"), submittedUnixMs, id)
-        .exec();
-    });
+    const record = [recipeJson, writeRecord(experiment), JSON.stringify(experiment.timeline)];
+    const fields = [...record, submittedUnixMs, id];
+    await this.#reach(() => this.leadership.run(ADD_EXPERIMENT, this.#keysOf(id), fields));
   }
 
   /** Takes the newest record of an experiment; writes it soon. */
@@ -138,10 +175,16 @@ export class Store {
     }
   }
 
-  /** Draws `count` numbers that no gang ever had, rising. */
-  async drawGenerations(count: number): Promise<readonly number[]> {
-    const last = await this.#reach(() =>
-      this.#connections.commands.incrby(this.#key("generation"), count),
+  /**
+   * Draws `count` numbers that no gang ever had, rising, all above `above`: a Redis that has lost
+   * its last writes may have forgotten some.
+   *
+   * @throws {FleetError} REDIS_UNREACHABLE, LEADERSHIP_LOST
+   */
+  async drawGenerations(count: number, above: number): Promise<readonly number[]> {
+    const keys = [this.#key("generation")];
+    const last = Number(
+      await this.#reach(() => this.leadership.run(DRAW_GENERATIONS, keys, [count, above])),
     );
     return Array.from({ length: count }, (_, index) => last - count + 1 + index);
   }
@@ -168,11 +211,7 @@ export class Store {
     this.#timelines.delete(id);
     this.#chore("forget", async () => {
       await this.#queue.remove(id, stageNames(experiment));
-      await this.#connections.commands
-        .multi()
-        .zrem(this.#key("experiments"), id)
-        .del([this.#recordKey(id), this.#recipeKey(id), this.#timelineKey(id)])
-        .exec();
+      await this.leadership.run(FORGET_EXPERIMENT, this.#keysOf(id), [id]);
     });
   }
 
@@ -188,12 +227,14 @@ export class Store {
     );
   }
 
+  /** Writes what is left, gives the lead up, and closes the connections. */
   async close(): Promise<void> {
     this.#isClosed = true;
     await this.flush().catch((error) => {
       this.#log.error({ event: "not everything was written", because: error.message });
     });
     await this.#queue.close();
+    await this.leadership.resign();
     this.#connections.close();
   }
 
@@ -205,6 +246,8 @@ export class Store {
       try {
         await this.#writeOne(next);
       } catch (error) {
+        // What the successor makes of the experiment counts.
+        if (!this.leadership.isLeading) return this.#unwritten.clear();
         // Unless a newer one has come meanwhile, it has to be tried again.
         if (!this.#unwritten.has(next.id)) this.#unwritten.set(next.id, next);
         if (this.#isClosed) {
@@ -220,10 +263,13 @@ export class Store {
   /** Progress is written twice a second, a timeline only when something has happened. */
   async #writeOne(experiment: Experiment): Promise<void> {
     const { id, timeline } = experiment;
-    const record = [this.#recordKey(id), writeRecord(experiment)];
-    const isNews = this.#timelines.get(id) !== timeline;
-    const news = isNews ? [this.#timelineKey(id), JSON.stringify(timeline)] : [];
-    await this.#connections.commands.mset([...record, ...news]);
+    const keys = [this.#recordKey(id)];
+    const values = [writeRecord(experiment)];
+    if (this.#timelines.get(id) !== timeline) {
+      keys.push(this.#timelineKey(id));
+      values.push(JSON.stringify(timeline));
+    }
+    await this.leadership.run(SAVE_EXPERIMENT, keys, values);
     this.#timelines.set(id, timeline);
   }
 
@@ -232,8 +278,10 @@ export class Store {
     const attempt = async (): Promise<void> => {
       for (;;) {
         try {
+          await this.leadership.run(CONFIRM, [], []);
           return await work();
         } catch (error) {
+          if (!this.leadership.isLeading) return;
           const because = FleetError.from(error).message;
           this.#log.warn({ event: "queue work is tried again", name, because });
           if (this.#isClosed) return;
@@ -251,6 +299,7 @@ export class Store {
   }
 
   async #reconcile(experiment: Experiment, judge: Judge): Promise<void> {
+    if (isFinished(experiment)) return;
     const { name } = presentStage(experiment);
     switch (await this.#queue.stateOf(experiment.id, name)) {
       // Also what no processor has come to yet: a worker may join first, and the highest priority
@@ -275,6 +324,7 @@ export class Store {
     try {
       return await work();
     } catch (cause) {
+      if (cause instanceof FleetError) throw cause;
       const message = `Redis at ${this.address} does not answer: ${FleetError.from(cause).message}`;
       throw new FleetError("REDIS_UNREACHABLE", message, { address: this.address }, cause);
     }
@@ -290,6 +340,12 @@ export class Store {
 
   #timelineKey(id: string): string {
     return this.#key(`timeline:${id}`);
+  }
+
+  /** In the order that the scripts have them. */
+  #keysOf(id: string): readonly string[] {
+    const keys = [this.#recipeKey(id), this.#recordKey(id), this.#timelineKey(id)];
+    return [...keys, this.#key("experiments")];
   }
 
   #recipeKey(id: string): string {

@@ -336,51 +336,6 @@ describe("coordinator", function () {
     ]);
   });
 
-  describe("that was started again", () => {
-    const claims = (gang: readonly FakeWorker[]) =>
-      gang.map(({ id, running }) => ({ id, running }));
-
-    it("takes a gang over that is still training", async () => {
-      const { id, gang } = await training();
-      const held = claims(gang);
-      await rig().restart();
-      const back = await Promise.all(held.map((one) => rig().join(one.id, one)));
-      back[0]?.progress(8);
-      const { restarts, state } = await rig().untilExperiment(
-        id,
-        "at step 8",
-        ({ progress }) => progress?.step === 8,
-      );
-      assert.deepEqual([restarts, state], [0, "EXPERIMENT_STATE_RUNNING"]);
-      for (const [rank, worker] of back.entries()) worker.finish(rank, "{}");
-      const [assignment] = await Promise.all(back.slice(0, 2).map((worker) => worker.accept()));
-      assert.equal(assignment?.stage, STAGES.linear);
-    });
-
-    it("forms a new generation when a member does not come back", async () => {
-      const { id, gang } = await training();
-      const held = claims(gang);
-      const { generation } = await rig().operator.get(id);
-      await rig().restart();
-      const back = await Promise.all(held.slice(0, 2).map((one) => rig().join(one.id, one)));
-      await rig().join("spare");
-      await obeyAll(back);
-      const again = await rig().untilState(id, "forming");
-      assert.ok(again.generation > generation);
-      assert.deepEqual(again.workerIds, ["w0", "w1", "spare"]);
-    });
-
-    it("still has what waits, with its priority", async () => {
-      const low = await rig().submit({ pretrain: 1, linear: 1 }, { priority: -1 });
-      const high = await rig().submit({ pretrain: 1, linear: 1 }, { priority: 1 });
-      await rig().restart();
-      const worker = await rig().join("w0");
-      const { experimentId } = await worker.accept();
-      assert.equal(experimentId, high);
-      assert.equal((await rig().operator.get(low)).priority, -1);
-    });
-  });
-
   it("sends gangs and workers away when it is told to close for good", async () => {
     const { gang } = await training();
     const closed = rig().coordinator.close({ dismiss: true });

@@ -11,6 +11,7 @@ import {
   type CoordinatorOptions,
   startCoordinator,
 } from "../../coordinator/start-coordinator.ts";
+import type { FleetError } from "../../proto/errors.ts";
 import type { Experiment, Register } from "../../proto/gen/coordinator.ts";
 import { openLog } from "../../proto/log.ts";
 import { parseRecipe } from "../../proto/recipe.ts";
@@ -19,15 +20,20 @@ import { findRecipe } from "../../proto/recipes/registry.ts";
 import { PLAINTEXT } from "../../proto/transport.ts";
 import { startRedis, type TestRedis } from "../support/processes.ts";
 import { until } from "../support/until.ts";
-import { type FakeWorker, joinFleet } from "./fake-worker.ts";
+import { FakeWorker, joinFleet } from "./fake-worker.ts";
 
 /** Short, so that a test of a lost worker does not take long; ten heartbeats fit. */
 const LEASE_MS = 1_000;
 
 let prefixes = 0;
 
-interface RigOptions {
+export interface RigOptions {
   readonly joinToken?: string;
+  /** Of another rig, to share what lies in Redis; an own one otherwise. */
+  readonly prefix?: string;
+  readonly leaderTtlMs?: number;
+  /** Another way to the same Redis. */
+  readonly redisUrl?: string;
   /** In place of the coordinator's own. */
   readonly limits?: Partial<ControlLimits>;
 }
@@ -35,16 +41,15 @@ interface RigOptions {
 export class CoordinatorRig {
   coordinator!: Coordinator;
   operator!: OperatorClient;
+  readonly prefix: string;
   readonly #redis: TestRedis;
-  readonly #prefix = `rig${prefixes++}`;
-  readonly #joinToken: string;
-  readonly #limits: Partial<ControlLimits>;
+  readonly #options: RigOptions;
   readonly #workers: FakeWorker[] = [];
 
-  private constructor(redis: TestRedis, { joinToken = "", limits = {} }: RigOptions) {
+  private constructor(redis: TestRedis, options: RigOptions) {
     this.#redis = redis;
-    this.#joinToken = joinToken;
-    this.#limits = limits;
+    this.#options = options;
+    this.prefix = options.prefix ?? `rig${prefixes++}`;
   }
 
   static async open(redis: TestRedis, options: RigOptions = {}): Promise<CoordinatorRig> {
@@ -58,21 +63,23 @@ export class CoordinatorRig {
   }
 
   async start(grpcPort = 0, more: Partial<CoordinatorOptions> = {}): Promise<void> {
+    const { redisUrl = this.#redis.url, joinToken = "", leaderTtlMs, limits } = this.#options;
     this.coordinator = await startCoordinator({
       host: "127.0.0.1",
       grpcPort,
       httpPort: 0,
       stateDir: "unused",
-      redisUrl: this.#redis.url,
-      redisPrefix: this.#prefix,
-      joinToken: this.#joinToken,
+      redisUrl,
+      redisPrefix: this.prefix,
+      joinToken,
+      ...(leaderTtlMs === undefined ? {} : { leaderTtlMs }),
       transport: PLAINTEXT,
       log: openLog({ level: "silent", process: "test" }),
       leaseMs: LEASE_MS,
-      limits: this.#limits,
+      ...(limits === undefined ? {} : { limits }),
       ...more,
     });
-    this.operator = new OperatorClient(this.address, PLAINTEXT, this.#joinToken);
+    this.operator = new OperatorClient(this.address, PLAINTEXT, joinToken);
   }
 
   /** Ends the coordinator as SIGTERM does, and starts the next one on the same Redis. */
@@ -90,10 +97,25 @@ export class CoordinatorRig {
     await this.start(0, options);
   }
 
+  /** Waits until it leads. */
+  async untilLeading(): Promise<void> {
+    await until("it to lead", () => this.coordinator.role.status === "leading");
+  }
+
   async join(id: string, register: Partial<Register> = {}): Promise<FakeWorker> {
-    const worker = await joinFleet(this.address, id, { joinToken: this.#joinToken, ...register });
+    const worker = await joinFleet(this.address, id, {
+      joinToken: this.#options.joinToken ?? "",
+      ...register,
+    });
     this.#workers.push(worker);
     return worker;
+  }
+
+  /** Why a worker that tries to join is refused. */
+  async refusal(id: string, register: Partial<Register> = {}): Promise<FleetError | undefined> {
+    const worker = new FakeWorker(this.address, id, register);
+    this.#workers.push(worker);
+    return await worker.ended();
   }
 
   /** The same number of workers as ids. */

@@ -25,10 +25,15 @@ describe("own redis-server", function () {
   afterEach(() => remove());
 
   const open = (redisUrl: string) => openStore({ redisUrl, log, prefix: "test" });
+  const openToWrite = async (redisUrl: string) => {
+    const store = await open(redisUrl);
+    await store.leadership.campaign({ address: "127.0.0.1:1", seat: "", isAlone: true });
+    return store;
+  };
 
   it("keeps experiments from one run to the next", async () => {
     const first = await startRedisServer(dir, log);
-    const store = await open(first.url);
+    const store = await openToWrite(first.url);
     await store.add(experiment, "{}");
     await store.close();
     await first.stop();
@@ -68,7 +73,7 @@ describe("own redis-server", function () {
 
   it("ends the server that a crashed coordinator has left, and takes its data over", async () => {
     const orphan = await startRedisServer(dir, log);
-    const store = await open(orphan.url);
+    const store = await openToWrite(orphan.url);
     await store.add(experiment, "{}");
     await store.close();
 
@@ -83,7 +88,7 @@ describe("own redis-server", function () {
 
   it("is started again when it was killed, with everything that it had", async () => {
     const server = await startRedisServer(dir, log);
-    const store = await open(server.url);
+    const store = await openToWrite(server.url);
     await store.add(experiment, "{}");
     const client = new Redis(server.url, { maxRetriesPerRequest: null });
     client.on("error", () => {});

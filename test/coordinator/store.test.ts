@@ -26,7 +26,12 @@ describe("store", function () {
   });
   after(() => redis.close());
 
-  const open = (): Promise<Store> => openStore({ redisUrl: redis.url, log, prefix });
+  const open = async (): Promise<Store> => {
+    const opened = await openStore({ redisUrl: redis.url, log, prefix });
+    const candidate = { address: "127.0.0.1:1", seat: "", isAlone: false };
+    assert.equal(await opened.leadership.campaign(candidate), undefined);
+    return opened;
+  };
   beforeEach(async () => {
     prefix = `test${prefixes++}`;
     store = await open();
@@ -45,10 +50,13 @@ describe("store", function () {
     experiments: readonly Experiment[] = [],
   ): Promise<string[]> => {
     const asked: string[] = [];
-    await store.start((id, stage) => {
-      asked.push(`${id} ${stage}`);
-      return verdict(id, stage);
-    }, experiments);
+    await store.start(
+      (id, stage) => {
+        asked.push(`${id} ${stage}`);
+        return verdict(id, stage);
+      },
+      () => experiments.map((experiment) => ({ experiment, recipeJson: "{}" })),
+    );
     return asked;
   };
   const addQueued = async (experiment: Experiment): Promise<void> => {
@@ -144,10 +152,16 @@ describe("store", function () {
 
   describe("generations", () => {
     it("rise, and are never drawn twice", async () => {
-      const drawn = [...(await store.drawGenerations(3)), ...(await store.drawGenerations(2))];
+      const draw = (count: number) => store.drawGenerations(count, 0);
+      const drawn = [...(await draw(3)), ...(await draw(2))];
       await reopen();
-      drawn.push(...(await store.drawGenerations(1)));
+      drawn.push(...(await draw(1)));
       assert.deepEqual(drawn, [1, 2, 3, 4, 5, 6]);
+    });
+
+    it("are above whatever is known to be used, also where Redis has forgotten it", async () => {
+      assert.deepEqual(await store.drawGenerations(2, 40), [41, 42]);
+      assert.deepEqual(await store.drawGenerations(1, 40), [43]);
     });
   });
 
@@ -274,11 +288,11 @@ describe("store", function () {
     await addQueued(experiment);
     const asked = await start(park);
     await until("the park", async () => (await depth("delayed")) === 1);
-    await store.drawGenerations(5);
+    await store.drawGenerations(5, 0);
 
     await redis.crash();
     assert.equal(await store.isReachable(), false);
-    await assert.rejects(store.drawGenerations(1), { code: "REDIS_UNREACHABLE" });
+    await assert.rejects(store.drawGenerations(1, 0), { code: "REDIS_UNREACHABLE" });
     await assert.rejects(store.add(newExperiment({ id: "b-1", workers: [1] }), "{}"), {
       code: "REDIS_UNREACHABLE",
     });
@@ -287,7 +301,7 @@ describe("store", function () {
 
     await redis.restart();
     await until("Redis", () => store.isReachable());
-    assert.deepEqual(await store.drawGenerations(1), [6]);
+    assert.deepEqual(await store.drawGenerations(1, 0), [6]);
     await store.flush();
     const stored = await store.load();
     assert.deepEqual(

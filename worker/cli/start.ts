@@ -10,11 +10,17 @@ import { DEFAULT_LOADER_THREADS, parseWorkerConfig } from "../config.ts";
 import { engineEnvironment } from "../engine/engine-environment.ts";
 import { FleetWorker } from "../session/fleet-worker.ts";
 
+const DEFAULT_COORDINATOR = "127.0.0.1:50051";
+
 export function registerStart(program: Command, context: CliContext): void {
   const command = program
     .command("start")
     .description("join a coordinator and work until told to stop")
-    .option("--coordinator <host:port>", "address of the coordinator", "127.0.0.1:50051")
+    .option(
+      "--coordinator <host:port,...>",
+      "the coordinator and its standbys",
+      DEFAULT_COORDINATOR,
+    )
     .option("--engine <name>", "auto, onednn, tfjs, tfjs:node-gpu, tfjs:node or tfjs:wasm", "auto")
     .option("--threads <n>", "compute threads", "1")
     .option("--precision <type>", "f32, or bf16 where the engine has it", "f32")

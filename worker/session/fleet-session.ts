@@ -1,12 +1,18 @@
 /**
  * This worker's membership of the fleet: one bidirectional call to the coordinator, kept alive with
- * heartbeats and opened again with backoff when it breaks. Training does not stop for that.
+ * heartbeats and opened again with backoff when it breaks. Training does not stop for that. Where
+ * there are several coordinators, one of them leads: they are asked in turn, and one that an
+ * earlier welcome shows to be replaced counts as away.
+ *
+ * What a call that breaks has delivered is not known. So how an assignment ended is said in every
+ * call until the next one begins, and until then the worker registers as its holder.
  *
  *   connecting --welcome--> joined --call ends--> reconnecting --welcome--> joined
  *        |                                             |
  *        +---- connect timeout / refused -> lost <-----+ reconnect timeout / refused
  */
 
+import assert from "node:assert/strict";
 import { Metadata, type ServiceError } from "@grpc/grpc-js";
 import { FleetError } from "../../proto/errors.ts";
 import {
@@ -25,10 +31,10 @@ import type { Log } from "../../proto/log.ts";
 import type { Transport } from "../../proto/transport.ts";
 
 export interface FleetSessionOptions {
-  /** HOST:PORT of the coordinator. */
-  readonly coordinator: string;
+  /** HOST:PORT of every coordinator. */
+  readonly coordinators: readonly string[];
   readonly transport: Transport;
-  readonly register: Omit<Register, "running">;
+  readonly register: Omit<Register, "running" | "epochSeen">;
   /** How long the first connection may take. */
   readonly connectTimeoutMs: number;
   /** How long a lost coordinator may stay away. */
@@ -47,9 +53,11 @@ export interface FleetSessionOptions {
 export type WorkerReport = NonNullable<WorkerMessage["message"]>;
 
 const RETRY_FIRST_MS = 100;
-const RETRY_MAX_MS = 5_000;
-/** Reports held back while the coordinator is away; progress reports are not kept. */
-const BACKLOG_MAX = 100;
+const RETRY_MAX_MS = 2_000;
+/** A coordinator that was stopped accepts connections, and never says a word. */
+const WELCOME_TIMEOUT_MS = 5_000;
+/** Reports that may have to be said again; progress reports are not kept. */
+const UNCONFIRMED_MAX = 100;
 const KEEPALIVE_MS = 2_000;
 const KEEPALIVE_TIMEOUT_MS = 1_000;
 
@@ -57,8 +65,17 @@ type Call = ReturnType<FleetServiceClient["session"]>;
 
 export class FleetSession {
   readonly #options: FleetSessionOptions;
-  readonly #client: FleetServiceClient;
-  readonly #backlog: WorkerReport[] = [];
+  readonly #clients: readonly FleetServiceClient[];
+  /** Why each coordinator could not be had when it was last asked. */
+  readonly #problems: (FleetError | undefined)[] = [];
+  /** What was last said in the log of each. */
+  readonly #said: string[] = [];
+  #unconfirmed: readonly WorkerReport[] = [];
+  /** Index of the coordinator that is asked, or was joined. */
+  #at = 0;
+  /** How many were asked since the last welcome. */
+  #asked = 0;
+  #epochSeen = 0;
   #call: Call | undefined;
   #isJoined = false;
   #hasJoinedBefore = false;
@@ -67,31 +84,31 @@ export class FleetSession {
   #retryMs = RETRY_FIRST_MS;
   #heartbeat: NodeJS.Timeout | undefined;
   #retry: NodeJS.Timeout | undefined;
+  #welcomeDeadline: NodeJS.Timeout | undefined;
   #lastError = new FleetError("COORDINATOR_UNREACHABLE", "not connected yet");
-  #lastSaid = "";
 
   constructor(options: FleetSessionOptions) {
     this.#options = options;
     const { clientCredentials, clientOptions } = options.transport;
-    this.#client = new FleetServiceClient(options.coordinator, clientCredentials, {
+    const channelOptions = {
       ...clientOptions,
       "grpc.keepalive_time_ms": KEEPALIVE_MS,
       "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
       "grpc.keepalive_permit_without_calls": 1,
       "grpc.initial_reconnect_backoff_ms": RETRY_FIRST_MS,
       "grpc.max_reconnect_backoff_ms": RETRY_MAX_MS,
-    });
+    };
+    this.#clients = options.coordinators.map(
+      (address) => new FleetServiceClient(address, clientCredentials, channelOptions),
+    );
     this.#open();
   }
 
-  /** Sends a report now, or keeps it until the coordinator is back. */
+  /** Sends a report, now and, unless it is of the moment, again to whom the next call reaches. */
   send(report: WorkerReport): void {
-    if (this.#isJoined && this.#call) {
-      this.#call.write({ message: report });
-      return;
-    }
-    if (report.$case === "progress" || this.#backlog.length >= BACKLOG_MAX) return;
-    this.#backlog.push(report);
+    if (this.#isJoined) this.#call?.write({ message: report });
+    if (report.$case === "progress" || report.$case === "heartbeat") return;
+    this.#unconfirmed = [...this.#unconfirmed, report].slice(-UNCONFIRMED_MAX);
   }
 
   /** Leaves the fleet: everything sent so far is delivered first. */
@@ -112,15 +129,24 @@ export class FleetSession {
       });
     }
     call?.cancel();
-    this.#client.close();
+    this.#closeClients();
+  }
+
+  get #coordinator(): string {
+    return this.#options.coordinators[this.#at] ?? "";
   }
 
   #open(): void {
-    const { coordinator, transport, register, running, log } = this.#options;
-    const call = this.#client.session(new Metadata());
+    const { transport, register, running, log } = this.#options;
+    const coordinator = this.#coordinator;
+    const call = this.#clients[this.#at]?.session(new Metadata());
+    assert.ok(call, "a session has the address of a coordinator");
     this.#call = call;
+    this.#asked++;
+    this.#welcomeDeadline = setTimeout(() => call.cancel(), WELCOME_TIMEOUT_MS);
     call.on("data", (message: CoordinatorMessage) => this.#receive(call, message));
     call.on("error", (error: Error) => {
+      if (call !== this.#call) return;
       this.#lastError = fromServiceError(error as ServiceError, coordinator, transport);
     });
     call.on("end", () => call.end());
@@ -128,11 +154,11 @@ export class FleetSession {
       log.debug({ code: status.code, details: status.details }, "session ended");
       this.#leave(call);
     });
-    const present = running();
+    const held = running() ?? this.#lastHeld();
     call.write({
       message: {
         $case: "register",
-        value: { ...register, running: present },
+        value: { ...register, epochSeen: this.#epochSeen, running: held },
       },
     });
   }
@@ -141,9 +167,11 @@ export class FleetSession {
     if (call !== this.#call || !message) return;
     switch (message.$case) {
       case "welcome":
-        this.#join(message.value);
+        this.#join(call, message.value);
         return;
       case "assignment":
+        // Whoever assigns knows how everything before has ended.
+        this.#unconfirmed = this.#unconfirmed.filter(({ $case }) => $case === "draining");
         this.#options.onAssignment(message.value);
         return;
       case "abort":
@@ -155,14 +183,29 @@ export class FleetSession {
     }
   }
 
-  #join(welcome: Welcome): void {
+  #join(call: Call, welcome: Welcome): void {
+    const { epoch } = welcome;
+    if (epoch < this.#epochSeen) {
+      this.#lastError = new FleetError(
+        "COORDINATOR_UNREACHABLE",
+        `the coordinator at ${this.#coordinator} was replaced: its epoch is ${epoch}, and one of ` +
+          `epoch ${this.#epochSeen} has welcomed this worker`,
+      );
+      this.#leave(call);
+      call.cancel();
+      return;
+    }
+    this.#epochSeen = epoch;
+    clearTimeout(this.#welcomeDeadline);
     this.#isJoined = true;
     this.#lastError = this.#awayError();
     this.#hasJoinedBefore = true;
     this.#retryMs = RETRY_FIRST_MS;
-    this.#lastSaid = "";
-    this.#options.log.info({ coordinator: this.#options.coordinator }, "joined the fleet");
-    for (const report of this.#backlog.splice(0)) this.send(report);
+    this.#asked = 0;
+    this.#problems.length = 0;
+    this.#said.length = 0;
+    this.#options.log.info({ coordinator: this.#coordinator, epoch }, "joined the fleet");
+    for (const report of this.#unconfirmed) call.write({ message: report });
     this.#beat();
     this.#heartbeat = setInterval(() => this.#beat(), welcome.heartbeatIntervalMs);
   }
@@ -177,51 +220,78 @@ export class FleetSession {
 
   #leave(call: Call): void {
     if (call !== this.#call || this.#isClosed) return;
-    const isHopeless = this.#isHopeless();
     if (this.#isJoined) {
       this.#awaySinceMs = performance.now();
-      if (!isHopeless) this.#lastError = this.#awayError();
+      if (!this.#isForPeople(this.#lastError)) this.#lastError = this.#awayError();
     }
+    this.#problems[this.#at] = this.#lastError;
     this.#isJoined = false;
     this.#call = undefined;
     this.#stopTimers();
     this.#sayOnce(this.#lastError);
     const { connectTimeoutMs, reconnectTimeoutMs } = this.#options;
     const patienceMs = this.#hasJoinedBefore ? reconnectTimeoutMs : connectTimeoutMs;
-    if (isHopeless || performance.now() - this.#awaySinceMs >= patienceMs) {
+    if (this.#isHopeless() || performance.now() - this.#awaySinceMs >= patienceMs) {
       this.#isClosed = true;
-      this.#client.close();
+      this.#closeClients();
       this.#options.onLost(this.#lastError);
       return;
     }
-    this.#retry = setTimeout(() => this.#open(), this.#retryMs);
-    this.#retryMs = Math.min(2 * this.#retryMs, RETRY_MAX_MS);
+    this.#askNext();
+  }
+
+  /** Asks the next coordinator; after a round of all of them there is a pause. */
+  #askNext(): void {
+    const count = this.#clients.length;
+    this.#at = (this.#at + 1) % count;
+    const isRoundOver = this.#asked === 0 ? count === 1 : this.#asked % count === 0;
+    this.#retry = setTimeout(() => this.#open(), isRoundOver ? this.#retryMs : 0);
+    if (isRoundOver) this.#retryMs = Math.min(2 * this.#retryMs, RETRY_MAX_MS);
+  }
+
+  /** The generation that ended last, while it is not certain that a coordinator knows that. */
+  #lastHeld(): Running | undefined {
+    for (const { $case, value } of this.#unconfirmed.toReversed()) {
+      if ($case !== "stopped" && $case !== "result") continue;
+      const { experimentId, stage, generation } = value;
+      return { experimentId, stage, generation, step: $case === "stopped" ? value.step : 0 };
+    }
+    return undefined;
+  }
+
+  #isHopeless(): boolean {
+    return this.#clients.every((_, at) => this.#isForPeople(this.#problems[at]));
   }
 
   /**
    * What only a person can change will not change by asking again. But whose certificate was good
    * may meet a coordinator that is being stopped, or the one side of two that has its new one.
    */
-  #isHopeless(): boolean {
-    const { code, remedy } = this.#lastError;
-    return remedy === "user" && !(code === "TLS_REFUSED" && this.#hasJoinedBefore);
+  #isForPeople(error: FleetError | undefined): boolean {
+    const isRenewed = error?.code === "TLS_REFUSED" && this.#hasJoinedBefore;
+    return error?.remedy === "user" && !isRenewed;
   }
 
   /** A new reason why the coordinator cannot be had; a repeated one is no news. */
   #sayOnce({ code, message }: FleetError): void {
-    if (message === this.#lastSaid) return;
-    this.#lastSaid = message;
-    const { coordinator, log } = this.#options;
-    log.warn({ coordinator, code, because: message }, "not in the fleet");
+    if (message === this.#said[this.#at]) return;
+    this.#said[this.#at] = message;
+    const coordinator = this.#coordinator;
+    this.#options.log.warn({ coordinator, code, because: message }, "not in the fleet");
   }
 
   #awayError(): FleetError {
-    const { coordinator } = this.#options;
-    return new FleetError("COORDINATOR_UNREACHABLE", `the coordinator at ${coordinator} went away`);
+    const message = `the coordinator at ${this.#coordinator} went away`;
+    return new FleetError("COORDINATOR_UNREACHABLE", message);
+  }
+
+  #closeClients(): void {
+    for (const client of this.#clients) client.close();
   }
 
   #stopTimers(): void {
     clearInterval(this.#heartbeat);
     clearTimeout(this.#retry);
+    clearTimeout(this.#welcomeDeadline);
   }
 }

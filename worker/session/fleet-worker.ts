@@ -145,10 +145,10 @@ export class FleetWorker {
   }
 
   #openSession(): FleetSession {
-    const { coordinator, transport, connectTimeoutMs, reconnectTimeoutMs, threads } = this.#config;
+    const { coordinators, transport, connectTimeoutMs, reconnectTimeoutMs, threads } = this.#config;
     const { engine, server } = this.#parts;
     return new FleetSession({
-      coordinator,
+      coordinators,
       transport,
       connectTimeoutMs,
       reconnectTimeoutMs,
@@ -163,7 +163,6 @@ export class FleetWorker {
         device: engine.device,
         threads,
         joinToken: this.#config.joinToken,
-        epochSeen: 0,
       },
       running: () => (this.#active ? runningOf(this.#active) : undefined),
       times: () => this.#active?.times,

@@ -31,8 +31,8 @@ async function openCoordinator(
   return { port: bound, close: () => server.forceShutdown() };
 }
 
-function welcome(call: Call): void {
-  const value = { softwareVersion: "test", heartbeatIntervalMs: 20, leaseMs: 1000, epoch: 0 };
+function welcome(call: Call, epoch = 1): void {
+  const value = { softwareVersion: "test", heartbeatIntervalMs: 20, leaseMs: 1000, epoch };
   call.write({ message: { $case: "welcome", value } });
 }
 
@@ -45,7 +45,7 @@ describe("FleetSession", function () {
 
   function open(port: number, options: Partial<FleetSessionOptions> = {}): FleetSession {
     const session = new FleetSession({
-      coordinator: `127.0.0.1:${port}`,
+      coordinators: [`127.0.0.1:${port}`],
       transport: PLAINTEXT,
       register: {
         protocolVersion: 1,
@@ -57,7 +57,6 @@ describe("FleetSession", function () {
         device: "CPU",
         threads: 1,
         joinToken: "",
-        epochSeen: 0,
       },
       connectTimeoutMs: 5_000,
       reconnectTimeoutMs: 10_000,
@@ -156,6 +155,114 @@ describe("FleetSession", function () {
       }).then((second) => closing.push(second.close), reject);
     });
     assert.equal(result, "{}");
+  });
+
+  it("says how an assignment ended in every call until the next assignment", async () => {
+    const results: number[] = [];
+    const registered: (number | undefined)[] = [];
+    const heard = new EventEmitter();
+    let calls = 0;
+    const { port, close } = await openCoordinator(0, (call) => {
+      calls++;
+      call.on("data", ({ message }: WorkerMessage) => {
+        if (message?.$case === "register") {
+          registered.push(message.value.running?.generation);
+          welcome(call);
+        }
+        if (message?.$case === "result") {
+          results.push(message.value.generation);
+          // The first is lost with the connection; of the second the coordinator knows.
+          if (calls === 1) cut(call);
+          if (calls === 2) call.write({ message: { $case: "assignment", value: next } });
+        }
+        if (message?.$case !== "heartbeat") return;
+        if (calls === 2 && isAssigned) cut(call);
+        if (calls === 3) heard.emit("end");
+      });
+    });
+    closing.push(close);
+    const cut = (call: Call) =>
+      call.emit("error", toServiceError(new FleetError("COORDINATOR_UNREACHABLE", "cut")));
+    const next = {
+      ...({ experimentId: "e1", stage: "STAGE_LINEAR", generation: 5, rank: 0 } as const),
+      ...{ peers: [], recipeJson: "{}", formationTimeoutMs: 1_000 },
+    };
+    let isAssigned = false;
+    const end = once(heard, "end");
+    const session = open(port, {
+      onAssignment: () => {
+        isAssigned = true;
+      },
+    });
+    const of4 = { experimentId: "e1", stage: "STAGE_LINEAR", generation: 4, rank: 0 } as const;
+    session.send({ $case: "result", value: { ...of4, resultJson: "{}" } });
+    await end;
+    assert.deepEqual(results, [4, 4]);
+    assert.deepEqual(registered, [undefined, 4, undefined]);
+  });
+
+  describe("with several coordinators", () => {
+    it("passes over those that stand by or are replaced, and tells the highest epoch", async () => {
+      const met: string[] = [];
+      const seen: number[] = [];
+      const joined = new EventEmitter();
+      const openOne = async (name: string, answer: (call: Call) => void) => {
+        const opened = await openCoordinator(0, (call) => {
+          call.on("data", ({ message }: WorkerMessage) => {
+            if (message?.$case === "heartbeat") joined.emit(`${name} heard`);
+            if (message?.$case !== "register") return;
+            met.push(name);
+            seen.push(message.value.epochSeen);
+            answer(call);
+            joined.emit(name);
+          });
+        });
+        closing.push(opened.close);
+        return opened;
+      };
+      const refusal = new FleetError("COORDINATOR_UNREACHABLE", "stands by");
+      let epoch = 3;
+      const standby = await openOne("standby", (call) =>
+        call.emit("error", toServiceError(refusal)),
+      );
+      const old = await openOne("old", (call) => welcome(call, 2));
+      const leader = await openOne("leader", (call) => welcome(call, epoch));
+      const first = once(joined, "leader heard");
+      const coordinators = [standby, leader, old].map(({ port }) => `127.0.0.1:${port}`);
+      open(0, { coordinators });
+      await first;
+      assert.deepEqual(met, ["standby", "leader"]);
+
+      leader.close();
+      await once(joined, "old");
+      epoch = 4;
+      const back = await openCoordinator(leader.port, (call) => {
+        welcome(call, epoch);
+        joined.emit("back");
+      });
+      closing.push(back.close);
+      await once(joined, "back");
+      assert.deepEqual(met.slice(2, 4), ["old", "standby"]);
+      assert.deepEqual(seen.slice(0, 4), [0, 0, 3, 3]);
+    });
+
+    it("goes on asking while one of them may still be had", async () => {
+      const refusal = new FleetError("VERSION_MISMATCH", "the coordinator speaks version 9");
+      const refusing = await openCoordinator(0, (call) => {
+        call.emit("error", toServiceError(refusal));
+      });
+      const absent = await openCoordinator(0, () => {});
+      absent.close();
+      const joined = new EventEmitter();
+      const ports = [refusing.port, absent.port];
+      open(0, { coordinators: ports.map((port) => `127.0.0.1:${port}`) });
+      const late = await openCoordinator(absent.port, (call) => {
+        welcome(call);
+        joined.emit("late");
+      });
+      closing.push(refusing.close, late.close);
+      await once(joined, "late");
+    });
   });
 
   it("gives up at once when the coordinator refuses it", async () => {
