@@ -25,7 +25,7 @@ import { startThread } from "./threads.ts";
 const CLOSE_MS = 60_000;
 
 /** What has come of a stage's checkpoints. */
-export interface Kept {
+interface Kept {
   /** Step of the newest that is durable; of those that this link has written. */
   readonly step: number | undefined;
   /** Why the newest could not be written; undefined when it was. */
