@@ -67,6 +67,7 @@ describe("a fault that nothing else would show", function () {
         worldSize,
         recipe,
         folder: folder.path,
+        logSamples: false,
         group: link,
         train: NO_BATCHES,
         trainImages: 1000 * BATCH * worldSize,
