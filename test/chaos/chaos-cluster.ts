@@ -56,7 +56,7 @@ export class ChaosCluster {
   #redis: TestRedis | undefined;
   #redisProxy: FaultProxy | undefined;
   #workersStarted = 0;
-  #isClosed = false;
+  #closing: Promise<void> | undefined;
 
   /** @param dir exists; holds everything that the cluster writes */
   constructor(dir: string, size: ClusterSize) {
@@ -94,7 +94,9 @@ export class ChaosCluster {
 
   async start(): Promise<void> {
     await mkdir(path.join(this.dir, "logs"), { recursive: true });
-    this.#redis = await startRedis();
+    const redis = await startRedis();
+    this.#redis = redis;
+    if (this.#closing !== undefined) await redis.close();
     this.#redisProxy = await this.#proxy(`127.0.0.1:${this.#redis.port}`);
     for (let index = 0; index < this.#size.coordinators; index++) {
       this.#ports.push(await freePort());
@@ -146,10 +148,20 @@ export class ChaosCluster {
     return await guarded.process.end(signal);
   }
 
+  /** Brings Redis back after a crash. */
+  async restartRedis(): Promise<void> {
+    this.#assertOpen();
+    await this.redis.server.restart();
+    if (this.#closing !== undefined) await this.redis.server.crash();
+  }
+
   /** Ends everything, whatever state it is in. */
-  async close(): Promise<void> {
-    if (this.#isClosed) return;
-    this.#isClosed = true;
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
     const guarded = [...this.#workers, ...this.#coordinators];
     for (const each of guarded) each.isDoomed = true;
     await Promise.all(guarded.map(({ process }) => process.end("SIGKILL")));
@@ -158,13 +170,14 @@ export class ChaosCluster {
   }
 
   async #proxy(target: string): Promise<FaultProxy> {
+    this.#assertOpen();
     const proxy = await startFaultProxy(target);
     this.#proxies.push(proxy);
     return proxy;
   }
 
   #run(name: string, args: readonly string[], env: Readonly<Record<string, string>> = {}): Guarded {
-    if (this.#isClosed) throw new Error("the cluster was closed");
+    this.#assertOpen();
     const process = startNode(args, { env });
     this.#pids.push(process.pid);
     const log = createWriteStream(path.join(this.dir, "logs", `${name}.log`), { flags: "a" });
@@ -175,5 +188,9 @@ export class ChaosCluster {
     };
     process.exited().then(note, (error: Error) => this.#problems.push(error.message));
     return guarded;
+  }
+
+  #assertOpen(): void {
+    if (this.#closing !== undefined) throw new Error("the cluster was closed");
   }
 }

@@ -17,8 +17,8 @@ const BATCH = 4;
 /** Batch norm over all ranks, a probe, k-NN, and a linear stage on top. */
 export function chaosRecipe(root: string, { ranks, epochs }: WorkSize): RecipeInput {
   const base = tinyRecipe(root, {});
-  // Rarely: it is peers that a lost rank's state comes from.
-  const checkpoint = { everyEpochs: 5 };
+  // So that whoever is killed takes along one step at most.
+  const checkpoint = { everySteps: 1 };
   return {
     ...base,
     name: "chaos",

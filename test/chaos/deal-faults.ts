@@ -3,10 +3,12 @@
 import type { Prng } from "../support/prng.ts";
 import { FAULTS, type FaultKind } from "./faults.ts";
 
-/** How often a fault does not come alone. */
-const TOGETHER = 0.2;
-
-export function dealFaults(kinds: readonly FaultKind[], prng: Prng): () => readonly FaultKind[] {
+/** @param together how often, 0 to 1, a fault does not come alone */
+export function dealFaults(
+  kinds: readonly FaultKind[],
+  prng: Prng,
+  together: number,
+): () => readonly FaultKind[] {
   let deck: FaultKind[] = [];
   const draw = (): FaultKind => {
     if (deck.length === 0) deck = shuffled(kinds, prng);
@@ -14,7 +16,7 @@ export function dealFaults(kinds: readonly FaultKind[], prng: Prng): () => reado
   };
   return () => {
     const first = draw();
-    if (!prng.chance(TOGETHER)) return [first];
+    if (!prng.chance(together)) return [first];
     // Of the other sort: a worker, and what the gang does not need while it trains.
     const others = deck.filter((kind) => FAULTS[kind].breaksGang !== FAULTS[first].breaksGang);
     const second = others.at(-1);

@@ -95,8 +95,8 @@ function openLink(client: net.Socket, upstream: net.Socket, options: LinkOptions
   const cut = (): void => {
     if (isCut) return;
     isCut = true;
-    client.resetAndDestroy();
-    upstream.resetAndDestroy();
+    reset(client);
+    reset(upstream);
     options.onClose();
   };
   let isBroken = false;
@@ -119,6 +119,12 @@ function openLink(client: net.Socket, upstream: net.Socket, options: LinkOptions
     },
     cut,
   };
+}
+
+/** Node.js 20 loses the handle of a socket that is reset while it is being shut down. */
+function reset(socket: net.Socket): void {
+  if (socket.writableEnded) socket.destroy();
+  else socket.resetAndDestroy();
 }
 
 /** One direction. */

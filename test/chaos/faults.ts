@@ -16,6 +16,8 @@ export interface Victims {
   readonly worker: Worker;
   readonly coordinator: Coordinator;
   readonly prng: Prng;
+  /** Ends all waiting. */
+  readonly signal: AbortSignal;
 }
 
 /** A fault that has struck. */
@@ -42,13 +44,13 @@ export const FAULTS = {
   },
   "worker stopped": {
     breaksGang: true,
-    strike: async ({ worker, prng }) => {
+    strike: async ({ worker, prng, signal }) => {
       const state = await freeze(worker);
       const ms = between(prng, SILENT_MS);
       return {
         what: `${worker.name} for ${ms} ms`,
         mend: async () => {
-          await delay(ms);
+          await delay(ms, undefined, { signal });
           worker.process.child.kill("SIGCONT");
           return `was in state ${state}`;
         },
@@ -71,12 +73,12 @@ export const FAULTS = {
   },
   "worker unheard": {
     breaksGang: true,
-    strike: async ({ worker, prng }) => hold(worker.name, [worker.peers], prng, SILENT_MS),
+    strike: async ({ worker, prng, signal }) => hold(worker.name, [worker.peers], { prng, signal }),
   },
   "worker cut off": {
     breaksGang: true,
-    strike: async ({ worker, prng }) =>
-      hold(worker.name, [worker.peers, ...worker.coordinators], prng, SILENT_MS),
+    strike: async ({ worker, prng, signal }) =>
+      hold(worker.name, [worker.peers, ...worker.coordinators], { prng, signal }),
   },
   "connections cut": {
     breaksGang: true,
@@ -88,28 +90,28 @@ export const FAULTS = {
   },
   "coordinator killed": {
     breaksGang: false,
-    strike: async ({ cluster, coordinator, prng }) => {
-      const { signal } = await cluster.end(coordinator, "SIGKILL");
+    strike: async ({ cluster, coordinator, prng, signal }) => {
+      const exit = await cluster.end(coordinator, "SIGKILL");
       const ms = between(prng, AWAY_MS);
       return {
         what: `${coordinator.name} for ${ms} ms`,
         mend: async () => {
-          await delay(ms);
+          await delay(ms, undefined, { signal });
           await cluster.startCoordinator(cluster.coordinators.indexOf(coordinator));
-          return `ended by ${signal}`;
+          return `ended by ${exit.signal}`;
         },
       };
     },
   },
   "coordinator stopped": {
     breaksGang: false,
-    strike: async ({ coordinator, prng }) => {
+    strike: async ({ coordinator, prng, signal }) => {
       const state = await freeze(coordinator);
       const ms = between(prng, SILENT_MS);
       return {
         what: `${coordinator.name} for ${ms} ms`,
         mend: async () => {
-          await delay(ms);
+          await delay(ms, undefined, { signal });
           coordinator.process.child.kill("SIGCONT");
           return `was in state ${state}`;
         },
@@ -118,14 +120,14 @@ export const FAULTS = {
   },
   "Redis killed": {
     breaksGang: false,
-    strike: async ({ cluster, prng }) => {
+    strike: async ({ cluster, prng, signal }) => {
       await cluster.redis.server.crash();
       const ms = between(prng, AWAY_MS);
       return {
         what: `for ${ms} ms`,
         mend: async () => {
-          await delay(ms);
-          await cluster.redis.server.restart();
+          await delay(ms, undefined, { signal });
+          await cluster.restartRedis();
           return "ended by SIGKILL";
         },
       };
@@ -133,7 +135,8 @@ export const FAULTS = {
   },
   "Redis cut off": {
     breaksGang: false,
-    strike: async ({ cluster, prng }) => hold("Redis", [cluster.redis.proxy], prng, SILENT_MS),
+    strike: async ({ cluster, prng, signal }) =>
+      hold("Redis", [cluster.redis.proxy], { prng, signal }),
   },
 } as const satisfies Record<string, Fault>;
 
@@ -163,17 +166,16 @@ async function freeze({ name, process }: Worker | Coordinator): Promise<string> 
 function hold(
   who: string,
   proxies: readonly Worker["peers"][],
-  prng: Prng,
-  duration: { readonly min: number; readonly max: number },
+  { prng, signal }: Pick<Victims, "prng" | "signal">,
 ): Strike {
   const heldBytes = (): number => proxies.reduce((sum, proxy) => sum + proxy.heldBytes, 0);
   const before = heldBytes();
   for (const proxy of proxies) proxy.hold();
-  const ms = between(prng, duration);
+  const ms = between(prng, SILENT_MS);
   return {
     what: `${who} for ${ms} ms`,
     mend: async () => {
-      await delay(ms);
+      await delay(ms, undefined, { signal });
       for (const proxy of proxies) proxy.heal();
       const bytes = heldBytes() - before;
       if (bytes === 0) throw new Error(`nothing was said to or by ${who} in ${ms} ms`);

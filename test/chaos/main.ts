@@ -1,6 +1,6 @@
 /** `npm run chaos -- [--minutes N] ...`: proves that nothing kills a run. */
 
-import { Command, Option } from "commander";
+import { Command, InvalidArgumentError } from "commander";
 import { positiveCount, wholeNumber } from "../../proto/cli/option-values.ts";
 import { FleetError } from "../../proto/errors.ts";
 import { runBench } from "../bench/bench-command.ts";
@@ -36,16 +36,23 @@ async function chaos(
   }
 }
 
+function share(text: string): number {
+  const value = Number(text);
+  if (text.trim() !== "" && value >= 0 && value <= 1) return value;
+  throw new InvalidArgumentError("It is a number from 0 to 1.");
+}
+
 const command = new Command("chaos")
   .description("Runs experiments under fire, and compares them with one that was left in peace.")
   .option("--minutes <n>", "how long faults are made, after the undisturbed run", positiveCount, 10)
   .option("--faults <n>", "at most so many", positiveCount, 1_000_000)
+  .option("--together <share>", "how often, 0 to 1, two come at once", share, 0.2)
   .option("--seed <n>", "decides which faults come when", wholeNumber, Date.now() % 1_000_000)
   .option("--workers <n>", "world size of the gang", positiveCount, 4)
   .option("--spares <n>", "workers that wait beside it", wholeNumber, 1)
   .option("--epochs <n>", "of pre-training, in each experiment", positiveCount, 40)
   .option("--deadline <seconds>", "longest recovery", positiveCount, 180)
-  .addOption(new Option("--engine <name>", "of the workers").default("auto"))
+  .option("--engine <name>", "of the workers", "auto")
   .option("--keep", "leave all files where they are")
   .option("--json", "print one JSON object");
 

@@ -31,6 +31,8 @@ export interface ChaosOptions {
   /** No fault comes later, or after so many. */
   readonly minutes: number;
   readonly faults: number;
+  /** How often, 0 to 1, two come together. */
+  readonly together: number;
   /** Longest recovery. */
   readonly deadlineMs: number;
 }
@@ -86,6 +88,9 @@ export async function runChaos(
     const report = await new Chaos(cluster, recipe, options, surroundings).run();
     await cluster.close();
     return { ...report, problems: [...cluster.problems, ...(await leftovers(cluster))] };
+  } catch (thrown) {
+    surroundings.signal.throwIfAborted();
+    throw thrown;
   } finally {
     surroundings.signal.removeEventListener("abort", stop);
     await cluster.close();
@@ -123,8 +128,8 @@ class Chaos {
     const { minutes, seed, faults: faultsMax } = this.#options;
     const endMs = performance.now() + minutes * 60_000;
     const isEnough = (): boolean =>
-      performance.now() > endMs || this.#faults.length >= faultsMax || this.#isBroken(experiments);
-    const deal = dealFaults(FAULT_KINDS, this.#prng);
+      performance.now() > endMs || this.#faultCount() >= faultsMax || this.#isBroken(experiments);
+    const deal = dealFaults(FAULT_KINDS, this.#prng, this.#options.together);
     while (!isEnough()) {
       const { verdict } = await this.#experiment(
         (watch) => this.#storm(watch, () => (isEnough() ? undefined : deal())),
@@ -135,6 +140,10 @@ class Chaos {
       for (const problem of verdict.problems) say(`  ${problem}`);
     }
     return { seed, faults: this.#faults, experiments };
+  }
+
+  #faultCount(): number {
+    return this.#faults.reduce((sum, { kinds }) => sum + kinds.length, 0);
   }
 
   #isBroken(experiments: readonly ExperimentVerdict[]): boolean {
@@ -178,25 +187,29 @@ class Chaos {
     expected?: RunFacts,
   ): Promise<{ readonly verdict: ExperimentVerdict; readonly facts: RunFacts }> {
     const started = performance.now();
-    const faultsBefore = this.#faults.length;
+    const faultsBefore = this.#faultCount();
     const id = await submit(this.#cluster, this.#recipe);
     const watch = new TrainingWatch(this.#cluster, id);
     await during(watch);
     const isLost = this.#faults.some(({ problem }) => problem !== undefined);
     const state = isLost ? "given up" : await this.#untilOver(watch);
+    const faults = this.#faultCount() - faultsBefore;
+    const seconds = Number(((performance.now() - started) / 1000).toFixed(1));
+    const verdict = { id, state, faults, seconds };
+    if (state !== "succeeded") {
+      const facts = { weights: new Map(), scalars: new Map() };
+      return { verdict: { ...verdict, stepsLost: [], problems: [`it is ${state}`] }, facts };
+    }
     const folder = path.join(this.#cluster.workDir, id);
     const facts = readRunFacts(folder);
     const samples = STAGES.map((stage) => this.#checkSamples(folder, stage));
     const stepsLost = samples.flatMap((sample) => sample.stepsLost);
     const problems = [
-      ...(state === "succeeded" ? [] : [`it is ${state}`]),
       ...(expected ? differences(facts, expected) : []),
       ...samples.flatMap((sample) => sample.problems),
       ...stepsLost.filter((lost) => lost > STEPS_LOST_MAX).map((lost) => `${lost} steps were lost`),
     ];
-    const faults = this.#faults.length - faultsBefore;
-    const seconds = Number(((performance.now() - started) / 1000).toFixed(1));
-    return { verdict: { id, state, faults, seconds, stepsLost, problems }, facts };
+    return { verdict: { ...verdict, stepsLost, problems }, facts };
   }
 
   #checkSamples(folder: string, stage: StageName) {

@@ -95,8 +95,11 @@ async function strikeAll(
     const mends: Promise<string>[] = [];
     for (const [index, kind] of kinds.entries()) {
       if (index > 0) await delay(options.prng.int(TOGETHER_MS.min, TOGETHER_MS.max));
-      const { what, mend } = await strike(cluster, watch, kind, options.prng);
-      mends.push(mend().then((proof) => `${what}: ${proof}`));
+      const { what, mend } = await strike(cluster, watch, kind, options);
+      const proof = mend().then((text) => `${what}: ${text}`);
+      // What it says counts once training goes on.
+      proof.catch(() => {});
+      mends.push(proof);
     }
     const mended = Promise.all(mends);
     mended.catch(() => {});
@@ -115,8 +118,13 @@ async function strikeAll(
     };
   } catch (thrown) {
     options.signal.throwIfAborted();
-    const problem = thrown instanceof Error ? thrown.message : String(thrown);
     const generations = watch.position().generation - at.generation;
+    const account = await watch.account();
+    // Who has nothing to say any more cannot be seen to be held up.
+    if (account?.experiment.state === "succeeded") {
+      return { kinds, at, what: "the run was over before it was felt", generations };
+    }
+    const problem = thrown instanceof Error ? thrown.message : String(thrown);
     return { kinds, at, what: proofs.join("; "), generations, problem };
   }
 }
@@ -125,16 +133,27 @@ async function strike(
   cluster: ChaosCluster,
   watch: TrainingWatch,
   kind: FaultKind,
-  prng: Prng,
+  { prng, signal, deadlineMs }: StormOptions,
 ): Promise<Strike> {
+  const members = await until("a gang", () => membersOf(cluster, watch, signal), deadlineMs);
+  const worker = members[prng.int(0, members.length - 1)]!;
+  const coordinator = cluster.coordinators[prng.int(0, cluster.coordinators.length - 1)]!;
+  return await FAULTS[kind].strike({ cluster, worker, coordinator, prng, signal });
+}
+
+/** The workers of the gang; all of them while nobody can be asked. */
+async function membersOf(
+  cluster: ChaosCluster,
+  watch: TrainingWatch,
+  signal: AbortSignal,
+): Promise<readonly Worker[] | undefined> {
+  signal.throwIfAborted();
   const account = await watch.account();
-  const isMember = ({ name }: Worker): boolean =>
-    account?.workers.some((each) => each.isBusy && each.name === name) ?? true;
-  const members = cluster.workers.filter(isMember);
-  const worker = members[prng.int(0, members.length - 1)];
-  const coordinator = cluster.coordinators[prng.int(0, cluster.coordinators.length - 1)];
-  if (!worker || !coordinator) throw new Error("there is nobody to be harmed");
-  return await FAULTS[kind].strike({ cluster, worker, coordinator, prng });
+  if (!account) return cluster.workers;
+  if (isOver(account)) throw new Error("the run is over");
+  const busy = account.workers.filter(({ isBusy }) => isBusy).map(({ name }) => name);
+  const members = cluster.workers.filter(({ name }) => busy.includes(name));
+  return members.length > 0 ? members : undefined;
 }
 
 /** @returns seconds from `started` to the first step beyond `at` */
