@@ -142,10 +142,15 @@ export class ChaosCluster {
 
   /** Ends a process that is to end, and waits for that. */
   async end(guarded: Guarded, signal: NodeJS.Signals): Promise<Exit> {
+    this.doom(guarded);
+    return await guarded.process.end(signal);
+  }
+
+  /** From now on a process may end; a worker is no longer among those that are to be there. */
+  doom(guarded: Guarded): void {
     guarded.isDoomed = true;
     const place = this.#workers.indexOf(guarded as Worker);
     if (place >= 0) this.#workers.splice(place, 1);
-    return await guarded.process.end(signal);
   }
 
   /** Brings Redis back after a crash. */

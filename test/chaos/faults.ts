@@ -2,16 +2,23 @@
 
 import { readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
+import { ERROR_SPECS } from "../../proto/errors.ts";
 import type { Prng } from "../support/prng.ts";
+import { until } from "../support/until.ts";
+import { ask, order } from "./ask-coordinator.ts";
 import type { ChaosCluster, Coordinator, Worker } from "./chaos-cluster.ts";
 
 /** Longer than the 5 s in which a silent process is found out. */
 const SILENT_MS = { min: 6_500, max: 9_000 };
+/** Until a gang has finished its step and written it down. */
+const PAUSE_TIMEOUT_MS = 120_000;
 /** Shorter than anybody's patience. */
 const AWAY_MS = { min: 200, max: 4_000 };
 
-export interface Victims {
+interface Victims {
   readonly cluster: ChaosCluster;
+  /** The experiment that runs. */
+  readonly id: string;
   /** A member of the gang. */
   readonly worker: Worker;
   readonly coordinator: Coordinator;
@@ -71,6 +78,21 @@ export const FAULTS = {
       };
     },
   },
+  "worker drained": {
+    breaksGang: true,
+    strike: async ({ cluster, worker }) => {
+      cluster.doom(worker);
+      await order(cluster, (client) => client.drain(worker.name));
+      return {
+        what: worker.name,
+        mend: async () => {
+          const { code } = await worker.process.exited();
+          if (code !== 0) throw new Error(`${worker.name} ended with ${code}`);
+          return replaced(cluster, `ended with ${code}`);
+        },
+      };
+    },
+  },
   "worker unheard": {
     breaksGang: true,
     strike: async ({ worker, prng, signal }) => hold(worker.name, [worker.peers], { prng, signal }),
@@ -86,6 +108,25 @@ export const FAULTS = {
       const count = worker.peers.cut();
       if (count === 0) throw new Error(`${worker.name} had no connections`);
       return { what: worker.name, mend: async () => `${count} connections` };
+    },
+  },
+  "run paused": {
+    breaksGang: true,
+    strike: async ({ cluster, id, signal }) => {
+      await order(cluster, (client) => client.pause(id));
+      return {
+        what: id,
+        mend: async () => {
+          const isPaused = async (): Promise<boolean> => {
+            signal.throwIfAborted();
+            const found = await ask(cluster, (client) => client.get(id));
+            return found?.state === "EXPERIMENT_STATE_PAUSED";
+          };
+          await until("the pause", isPaused, PAUSE_TIMEOUT_MS);
+          await order(cluster, (client) => client.resume(id));
+          return "was paused, and resumed";
+        },
+      };
     },
   },
   "coordinator killed": {
@@ -144,7 +185,7 @@ export type FaultKind = keyof typeof FAULTS;
 export const FAULT_KINDS = Object.keys(FAULTS) as FaultKind[];
 
 /** Exit status of a worker that SIGTERM has drained. */
-const PREEMPTED_EXIT = 143;
+const PREEMPTED_EXIT = ERROR_SPECS.PREEMPTED.exit;
 
 async function replaced(cluster: ChaosCluster, proof: string): Promise<string> {
   const { name } = await cluster.startWorker();

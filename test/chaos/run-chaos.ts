@@ -37,7 +37,7 @@ export interface ChaosOptions {
   readonly deadlineMs: number;
 }
 
-export interface ExperimentVerdict {
+interface ExperimentVerdict {
   readonly id: string;
   readonly state: string;
   readonly faults: number;
@@ -224,11 +224,11 @@ class Chaos {
   }
 }
 
-export function describeFault(record: FaultRecord): string {
+function describeFault(record: FaultRecord): string {
   const { kinds, at, what, stepSeconds, wholeSeconds, problem } = record;
   const where = `${kinds.join(" + ")} at ${at.stage} step ${at.step}`;
   if (problem !== undefined) return `${where}: ${problem}`;
-  return `${where}: trains after ${stepSeconds} s, whole after ${wholeSeconds} s (${what})`;
+  return `${where}: trains after ${stepSeconds ?? "-"} s, whole after ${wholeSeconds ?? "-"} s (${what})`;
 }
 
 /** Processes that still run after everything was ended. */

@@ -138,7 +138,7 @@ async function strike(
   const members = await until("a gang", () => membersOf(cluster, watch, signal), deadlineMs);
   const worker = members[prng.int(0, members.length - 1)]!;
   const coordinator = cluster.coordinators[prng.int(0, cluster.coordinators.length - 1)]!;
-  return await FAULTS[kind].strike({ cluster, worker, coordinator, prng, signal });
+  return await FAULTS[kind].strike({ cluster, id: watch.id, worker, coordinator, prng, signal });
 }
 
 /** The workers of the gang; all of them while nobody can be asked. */

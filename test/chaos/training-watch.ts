@@ -7,11 +7,9 @@ import {
   toView,
   toWorkerView,
 } from "../../coordinator/cli/experiment-view.ts";
-import { OperatorClient } from "../../coordinator/cli/operator-client.ts";
-import { FleetError } from "../../proto/errors.ts";
 import type { StageName } from "../../proto/recipe.ts";
-import { PLAINTEXT } from "../../proto/transport.ts";
 import type { SampleLine } from "../../worker/train/sample-log.ts";
+import { ask, order } from "./ask-coordinator.ts";
 import type { ChaosCluster } from "./chaos-cluster.ts";
 
 export const STAGES: readonly StageName[] = ["pretrain", "linear"];
@@ -58,10 +56,15 @@ export class TrainingWatch {
     return this.#position;
   }
 
-  /** Asks every coordinator at once; the first that knows the experiment is believed. */
   async account(): Promise<Account | undefined> {
-    const asked = this.#cluster.coordinators.map(({ address }) => this.#ask(address));
-    return await Promise.any(asked).catch(() => undefined);
+    return await ask(this.#cluster, async (client) => {
+      const [experiment, workers] = await Promise.all([client.get(this.id), client.workers()]);
+      const present = workers.map(toWorkerView).filter(({ state }) => state !== "lost");
+      return {
+        experiment: toView(experiment),
+        workers: present.map(({ name, state }) => ({ name, isBusy: state === "busy" })),
+      };
+    });
   }
 
   #read(stage: StageName, file: string): void {
@@ -74,36 +77,13 @@ export class TrainingWatch {
       if (isNewer) this.#position = next;
     }
   }
-
-  async #ask(address: string): Promise<Account> {
-    const client = new OperatorClient(address, PLAINTEXT);
-    try {
-      const [experiment, workers] = await Promise.all([client.get(this.id), client.workers()]);
-      const present = workers.map(toWorkerView).filter(({ state }) => state !== "lost");
-      return {
-        experiment: toView(experiment),
-        workers: present.map(({ name, state }) => ({ name, isBusy: state === "busy" })),
-      };
-    } finally {
-      client.close();
-    }
-  }
 }
 
-/** Submits a recipe at whichever coordinator takes it. @returns the experiment's id */
+/** Submits a recipe. @returns the experiment's id */
 export async function submit(cluster: ChaosCluster, recipe: object): Promise<string> {
-  let failure: unknown;
-  for (const { address } of cluster.coordinators) {
-    const client = new OperatorClient(address, PLAINTEXT);
-    try {
-      return await client.submit({ recipeJson: JSON.stringify(recipe), priority: 0, name: "" });
-    } catch (thrown) {
-      failure = thrown;
-    } finally {
-      client.close();
-    }
-  }
-  throw FleetError.from(failure);
+  const request = { recipeJson: JSON.stringify(recipe), priority: 0, name: "" };
+  const { id } = await order(cluster, async (client) => ({ id: await client.submit(request) }));
+  return id;
 }
 
 class GrowingFile {

@@ -50,7 +50,9 @@ async function bench(options: Options, signal: AbortSignal): Promise<void> {
     ...(script && { peer: figuresOf(peer.flat()), ratios, ratio: laterMedian(ratios) }),
   };
   const task = { world, batch, size, kills, rounds };
-  process.stdout.write(options.json ? `${JSON.stringify({ ...task, ...result })}\n` : table(result));
+  process.stdout.write(
+    options.json ? `${JSON.stringify({ ...task, ...result })}\n` : table(result),
+  );
 }
 
 /** @throws {FleetError} NOT_FOUND */
