@@ -77,6 +77,7 @@ function recipeOf({ world, batch, size, width }: RecoverySpec, root: string): ob
     stages: ["pretrain"],
     model: { depth: 18, width, stem: "cifar", neck: { out: 128 } },
     data: { ...base.data, imageSize: size },
+    linear: { ...base.linear, validation: { resizeEdge: size } },
     pretrain: {
       ...base.pretrain,
       workers: world,

@@ -33,7 +33,7 @@ export async function runTorchrun(
   const log = path.join(dir, "log");
   const { world, batch, size } = spec;
   const checkpoint = path.join(dir, "checkpoint.pt");
-  const values = { world, threads: 1, batch, size, log, checkpoint };
+  const values = { world, threads: 1, batch, size, lines: log, checkpoint };
   const args = Object.entries(values).flatMap(([name, value]) => [`--${name}`, String(value)]);
   const child = spawn(python, [script, ...args], { stdio: ["ignore", "pipe", "pipe"] });
   let printed = "";

@@ -1,12 +1,12 @@
 """The other side of bench:recovery: SimCLR steps in PyTorch DDP over Gloo, kept alive by torchrun.
 
 Started by itself it becomes `torchrun --max-restarts`, which starts it again for every rank. After each
-step rank 0 saves model and optimizer, and every rank appends a line to LOG-RANK: its step, counted from 1,
+step rank 0 saves model and optimizer, and every rank appends a line to LINES-RANK: its step, counted from 1,
 and its process id. A restarted rank goes on from the last checkpoint.
 """
 import argparse, json, os, sys
 p = argparse.ArgumentParser()
-for name, kind in [('world', int), ('threads', int), ('batch', int), ('size', int), ('log', str), ('checkpoint', str)]:
+for name, kind in [('world', int), ('threads', int), ('batch', int), ('size', int), ('lines', str), ('checkpoint', str)]:
     p.add_argument('--' + name, type=kind, required=True)
 a = p.parse_args()
 if 'LOCAL_RANK' not in os.environ:
@@ -65,5 +65,5 @@ while True:
     if rank == 0:
         torch.save({'net': net.state_dict(), 'optimizer': optimizer.state_dict(), 'step': step}, a.checkpoint + '.new')
         os.replace(a.checkpoint + '.new', a.checkpoint)
-    with open(f'{a.log}-{rank}', 'a') as log:
+    with open(f'{a.lines}-{rank}', 'a') as log:
         log.write(json.dumps({'step': step, 'rank': rank, 'pid': os.getpid()}) + '\n')
