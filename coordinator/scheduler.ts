@@ -329,7 +329,8 @@ export class Scheduler {
       case "failure": {
         const { type, experimentId, generation } = message;
         // Also one that is said again, of a stage that has gone on.
-        if (type === "result") this.#roster.apply(worker, { type: "drained", generation });
+        const isDone = type === "result" && this.#ledger.find(experimentId) !== undefined;
+        if (isDone) this.#roster.apply(worker, { type: "drained", generation });
         this.#ledger.apply(experimentId, { ...message, worker });
         return;
       }

@@ -33,6 +33,7 @@ const configSchema = z.object({
   connectTimeout: seconds,
   reconnectTimeout: seconds,
   collectiveTimeout: seconds.optional(),
+  logSamples: z.boolean().default(false),
 });
 
 export interface WorkerConfig {
@@ -58,6 +59,8 @@ export interface WorkerConfig {
   readonly reconnectTimeoutMs: number;
   /** Undefined: found from how long the like took lately. */
   readonly collectiveTimeoutMs: number | undefined;
+  /** Every rank writes down which images each of its steps took. */
+  readonly logSamples: boolean;
 }
 
 /** Half of the cores decode, the other half computes. */

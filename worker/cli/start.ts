@@ -38,6 +38,7 @@ export function registerStart(program: Command, context: CliContext): void {
       "--collective-timeout <seconds>",
       "patience with a rank that makes no progress (default: 20 times what the like took lately)",
     )
+    .option("--log-samples", "write down the images of every step, in samples-rank-N.jsonl")
     .option("--log-level <level>", "trace, debug, info, warn, error or silent", "info")
     .addHelpText(
       "after",

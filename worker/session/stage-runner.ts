@@ -45,6 +45,7 @@ export interface StageRunnerOptions {
   readonly joinToken: string;
   readonly transport: Transport;
   readonly collectiveTimeoutMs: number | undefined;
+  readonly logSamples: boolean;
   readonly log: Log;
 }
 
@@ -189,6 +190,7 @@ export class StageRunner {
       worldSize: peers.length,
       recipe: this.recipe,
       folder,
+      logSamples: this.#options.logSamples,
       group: this.#bridge?.link,
       train: await shared(train, trainPlan(this.recipe, this.stage, place)),
       trainImages: train.count,

@@ -14,6 +14,7 @@ import { CheckpointSender } from "./checkpoint-sender.ts";
 import { linearEvaluation } from "./linear.ts";
 import { pretrain } from "./pretrain.ts";
 import { ReplicaKeeper } from "./replica.ts";
+import { logSamples } from "./sample-log.ts";
 import type { StageContext } from "./stage-context.ts";
 import type { EngineThreadMessage, MainThreadMessage, StageJob, StageResult } from "./stage-job.ts";
 import { openStageLog, silentLog } from "./stage-log.ts";
@@ -93,7 +94,8 @@ function runInGroup(
   const checkpoints = job.checkpoints && new CheckpointSender(job.checkpoints);
   const context: StageContext = { job, group, log, checkpoints, replicas, send: track };
   track({ type: "running" });
-  const train = openBatches(job.train);
+  const batches = openBatches(job.train);
+  const train = job.logSamples ? logSamples(batches, job) : batches;
   const result = job.validation
     ? linearEvaluation(engine, context, train, openBatches(job.validation))
     : pretrain(engine, context, train);

@@ -183,10 +183,12 @@ class LinearEvaluation {
       this.#predictions,
     );
     this.#accuracy = accuracy;
-    this.#validatedStep = this.#loop.progress.step;
     const { log, send, job } = this.#context;
     const { progress, stepsPerEpoch } = this.#loop;
     send({ type: "validated", top1: accuracy.top1, top5: accuracy.top5 });
+    // An earlier generation has written it down, and was stopped before it could tell the result.
+    if (this.#validatedStep === progress.step) return;
+    this.#validatedStep = progress.step;
     log.write({
       stage: job.stage,
       epoch: progress.step / stepsPerEpoch,
@@ -198,7 +200,7 @@ class LinearEvaluation {
   }
 
   #result(): StageResult | undefined {
-    // A stage that was resumed after its last step has not validated yet.
+    // Of a validation in an earlier generation only the line in the log is left.
     if (!this.#accuracy) this.#validate();
     const { group, send } = this.#context;
     const predictions = sumPredictions(group, this.#predictions);

@@ -39,6 +39,8 @@ export interface StageJob {
   readonly recipe: Recipe;
   /** Folder of this experiment's stage: checkpoints, scalars.jsonl, result.json. */
   readonly folder: string;
+  /** Whether the images of each step are written down, too. */
+  readonly logSamples: boolean;
   /** Absent when the worker is alone. */
   readonly group: GroupLink | undefined;
   readonly train: SharedBatches;

@@ -91,6 +91,7 @@ async function train(
     worldSize: spec.world,
     recipe,
     folder,
+    logSamples: false,
     group: bridge?.link,
     train: NO_BATCHES,
     trainImages: imagesPretended(spec),

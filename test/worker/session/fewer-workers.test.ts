@@ -60,6 +60,7 @@ describe("a recipe of 4 ranks", function () {
       joinToken: "secret",
       transport: PLAINTEXT,
       collectiveTimeoutMs: undefined,
+      logSamples: false,
       log: openLog({ level: "silent", process: "test" }),
     });
   }

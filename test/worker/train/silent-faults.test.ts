@@ -56,6 +56,7 @@ describe("a fault that nothing else would show", function () {
         worldSize,
         recipe,
         folder: "unused",
+        logSamples: false,
         group: link,
         train: NO_BATCHES,
         trainImages: 1000 * BATCH * worldSize,

@@ -55,7 +55,7 @@ describe("a training loop that is taken up after its last step, from a peer's me
     const loop = new TrainingLoop({
       job: job as StageJob,
       group: soloGroup,
-      log: silentLog,
+      log: silentLog(),
       checkpoints: new CheckpointSender(host.open({ store, keep: 1 }, () => {}).link),
       replicas,
       send: () => {},

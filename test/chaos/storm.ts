@@ -1,0 +1,201 @@
+/** One experiment under fire: fault after fault, each once the last one is got over. */
+
+import { setTimeout as delay } from "node:timers/promises";
+import type { Prng } from "../support/prng.ts";
+import { until } from "../support/until.ts";
+import type { ChaosCluster, Worker } from "./chaos-cluster.ts";
+import { FAULTS, type FaultKind, type Strike } from "./faults.ts";
+import { type Account, isBeyond, type Position, type TrainingWatch } from "./training-watch.ts";
+
+/** Pause between two faults. */
+const CALM_MS = { min: 100, max: 2_000 };
+/** Between two faults that come together. */
+const TOGETHER_MS = { min: 0, max: 2_000 };
+
+/** What became of a fault, or of two that came together. */
+export interface FaultRecord {
+  readonly kinds: readonly FaultKind[];
+  readonly at: Position;
+  /** Who was harmed, and what proves it. */
+  readonly what: string;
+  /** From the fault to the next step that was applied after it. */
+  readonly stepSeconds?: number;
+  /** To the coordinator knowing that step, with all workers there. */
+  readonly wholeSeconds?: number;
+  /** Gangs that were formed meanwhile. */
+  readonly generations: number;
+  /** Absent when all is as it was. */
+  readonly problem?: string;
+}
+
+export interface StormOptions {
+  readonly prng: Prng;
+  /** What comes next; nothing when there was enough. */
+  readonly next: () => readonly FaultKind[] | undefined;
+  /** Longest recovery. */
+  readonly deadlineMs: number;
+  readonly signal: AbortSignal;
+  readonly onFault: (record: FaultRecord) => void;
+}
+
+/** Goes on until the experiment has ended, or a fault was not got over. */
+export async function storm(
+  cluster: ChaosCluster,
+  watch: TrainingWatch,
+  options: StormOptions,
+): Promise<void> {
+  for (;;) {
+    const account = await calm(cluster, watch, options);
+    if (isOver(account)) return;
+    const kinds = options.next();
+    if (!kinds) {
+      await delay(200);
+      continue;
+    }
+    await delay(options.prng.int(CALM_MS.min, CALM_MS.max));
+    const record = await strikeAll(cluster, watch, kinds, options);
+    options.onFault(record);
+    if (record.problem !== undefined) return;
+  }
+}
+
+/** Waits until a whole gang trains and every worker is there, or until the experiment is over. */
+export async function calm(
+  cluster: ChaosCluster,
+  watch: TrainingWatch,
+  { deadlineMs, signal }: Pick<StormOptions, "deadlineMs" | "signal">,
+): Promise<Account> {
+  const isCalm = async (): Promise<Account | undefined> => {
+    signal.throwIfAborted();
+    const account = await watch.account();
+    if (!account || isOver(account)) return account;
+    const { experiment, workers } = account;
+    const isTraining =
+      experiment.state === "running" && watch.position().generation === experiment.generation;
+    const isWhole = cluster.workers.every(({ name }) => workers.some((each) => each.name === name));
+    return isTraining && isWhole ? account : undefined;
+  };
+  return await until("the gang to train and all workers to be there", isCalm, deadlineMs);
+}
+
+export function isOver({ experiment }: Account): boolean {
+  return ["succeeded", "failed", "cancelled"].includes(experiment.state);
+}
+
+async function strikeAll(
+  cluster: ChaosCluster,
+  watch: TrainingWatch,
+  kinds: readonly FaultKind[],
+  options: StormOptions,
+): Promise<FaultRecord> {
+  const started = performance.now();
+  let at = watch.position();
+  const proofs: string[] = [];
+  try {
+    const mends: Promise<string>[] = [];
+    for (const [index, kind] of kinds.entries()) {
+      if (index > 0) await delay(options.prng.int(TOGETHER_MS.min, TOGETHER_MS.max));
+      const { what, mend } = await strike(cluster, watch, kind, options);
+      const proof = mend().then((text) => `${what}: ${text}`);
+      // What it says counts once training goes on.
+      proof.catch(() => {});
+      mends.push(proof);
+    }
+    const mended = Promise.all(mends);
+    mended.catch(() => {});
+    const breaksGang = kinds.some((kind) => FAULTS[kind].breaksGang);
+    at = breaksGang ? at : watch.position();
+    const stepSeconds = await trainsAgain(watch, at, { ...options, breaksGang, started });
+    proofs.push(...(await mended));
+    await isKnown(cluster, watch, at, options);
+    return {
+      kinds,
+      at,
+      what: proofs.join("; "),
+      stepSeconds,
+      wholeSeconds: seconds(started),
+      generations: watch.position().generation - at.generation,
+    };
+  } catch (thrown) {
+    options.signal.throwIfAborted();
+    const generations = watch.position().generation - at.generation;
+    const account = await watch.account();
+    // Who has nothing to say any more cannot be seen to be held up.
+    if (account?.experiment.state === "succeeded") {
+      return { kinds, at, what: "the run was over before it was felt", generations };
+    }
+    const problem = thrown instanceof Error ? thrown.message : String(thrown);
+    return { kinds, at, what: proofs.join("; "), generations, problem };
+  }
+}
+
+async function strike(
+  cluster: ChaosCluster,
+  watch: TrainingWatch,
+  kind: FaultKind,
+  { prng, signal, deadlineMs }: StormOptions,
+): Promise<Strike> {
+  const members = await until("a gang", () => membersOf(cluster, watch, signal), deadlineMs);
+  const worker = members[prng.int(0, members.length - 1)]!;
+  const coordinator = cluster.coordinators[prng.int(0, cluster.coordinators.length - 1)]!;
+  return await FAULTS[kind].strike({ cluster, id: watch.id, worker, coordinator, prng, signal });
+}
+
+/** The workers of the gang; all of them while nobody can be asked. */
+async function membersOf(
+  cluster: ChaosCluster,
+  watch: TrainingWatch,
+  signal: AbortSignal,
+): Promise<readonly Worker[] | undefined> {
+  signal.throwIfAborted();
+  const account = await watch.account();
+  if (!account) return cluster.workers;
+  if (isOver(account)) throw new Error("the run is over");
+  const busy = account.workers.filter(({ isBusy }) => isBusy).map(({ name }) => name);
+  const members = cluster.workers.filter(({ name }) => busy.includes(name));
+  return members.length > 0 ? members : undefined;
+}
+
+/** @returns seconds from `started` to the first step beyond `at` */
+async function trainsAgain(
+  watch: TrainingWatch,
+  at: Position,
+  options: StormOptions & { readonly breaksGang: boolean; readonly started: number },
+): Promise<number> {
+  let asked = performance.now();
+  const isAgain = async (): Promise<number | undefined> => {
+    options.signal.throwIfAborted();
+    const now = watch.position();
+    const isNewGang = now.generation > at.generation;
+    if (isBeyond(now, at) && (isNewGang || !options.breaksGang)) return seconds(options.started);
+    if (performance.now() - asked < 500) return undefined;
+    asked = performance.now();
+    const account = await watch.account();
+    if (account?.experiment.state === "failed") throw new Error(account.experiment.reason);
+    return account && isOver(account) ? seconds(options.started) : undefined;
+  };
+  return await until("the next step", isAgain, options.deadlineMs);
+}
+
+/** Waits until the coordinator tells of a step beyond `at`, and all workers are there. */
+async function isKnown(
+  cluster: ChaosCluster,
+  watch: TrainingWatch,
+  at: Position,
+  options: StormOptions,
+): Promise<void> {
+  const deadline = performance.now() + options.deadlineMs;
+  for (;;) {
+    const { experiment } = await calm(cluster, watch, options);
+    if (experiment.state === "failed") throw new Error(experiment.reason);
+    if (experiment.state === "succeeded") return;
+    const { stage, generation, progress } = experiment;
+    if (progress && isBeyond({ stage, generation, step: progress.step }, at)) return;
+    if (performance.now() > deadline) throw new Error("the coordinator does not hear of progress");
+    await delay(50);
+  }
+}
+
+function seconds(startedMs: number): number {
+  return Number(((performance.now() - startedMs) / 1000).toFixed(3));
+}
