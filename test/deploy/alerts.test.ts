@@ -57,7 +57,7 @@ describe("the alert rules", function () {
     // Names are given when a registry is made; nothing is read from the source before a scrape.
     const registries = [
       createMetrics({} as MetricsSource),
-      new WorkerMetrics("reference", "CPU").registry,
+      new WorkerMetrics("reference", "CPU", { counts: new Map() }).registry,
     ];
     const exported = registries.flatMap((one) => one.getMetricsAsArray().map(({ name }) => name));
     const named = new Set(rules.flatMap(({ expr }) => expr.match(/\bsimclr_\w+/g) ?? []));

@@ -10,7 +10,7 @@ import { type ProcessGroup, soloGroup } from "../collective/process-group.ts";
 import { openBatches } from "../data/batch-reader.ts";
 import type { Engine } from "../engine/engine.ts";
 import { type EngineOptions, openEngine } from "../engine/open-engine.ts";
-import { CheckpointSender, settleTogether } from "./checkpoint-sender.ts";
+import { CheckpointSender } from "./checkpoint-sender.ts";
 import { linearEvaluation } from "./linear.ts";
 import { pretrain } from "./pretrain.ts";
 import { ReplicaKeeper } from "./replica.ts";
@@ -97,7 +97,6 @@ function runInGroup(
   const result = job.validation
     ? linearEvaluation(engine, context, train, openBatches(job.validation))
     : pretrain(engine, context, train);
-  settleTogether(group, checkpoints);
   if (result) log.writeResult(result);
   // Nobody leaves before rank 0 has its result on disk.
   group.barrier();

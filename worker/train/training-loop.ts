@@ -9,6 +9,7 @@ import { stepsPerEpoch } from "../data/sampler.ts";
 import type { Allocate } from "../model/model-state.ts";
 import { learningRateAt } from "../optim/learning-rate.ts";
 import { allReduceTime } from "./all-reduce-time.ts";
+import { settleTogether } from "./checkpoint-sender.ts";
 import { type Beside, CheckpointWriter, type Trained } from "./checkpoint-writer.ts";
 import { PhaseClock } from "./phase-clock.ts";
 import { copyReplica } from "./replica.ts";
@@ -49,8 +50,8 @@ export class TrainingLoop {
   }
 
   /**
-   * Runs to the end of the stage. When it ends early, the state after the last whole step is kept
-   * in memory, and saved.
+   * Runs to the end of the stage, and until its last checkpoint is durable. When it ends early, the
+   * state after the last whole step is kept in memory, and saved.
    *
    * @throws {FleetError} GENERATION_ABORTED, DATA_INVALID, LOSS_NOT_FINITE, REPLICAS_DIVERGED,
    *   STORAGE_FAILED
@@ -70,7 +71,10 @@ export class TrainingLoop {
         this.clock.restart();
         const started = performance.now();
         const batch = batches.next();
-        if (!batch) return;
+        if (!batch) {
+          this.#end(checkpoints, beside);
+          return;
+        }
         this.clock.end("data");
         const isStopWanted = this.#step(batch, started, steps);
         batches.done();
@@ -93,6 +97,13 @@ export class TrainingLoop {
       });
       throw thrown;
     }
+  }
+
+  /** Returns once the last checkpoint is durable. */
+  #end(checkpoints: CheckpointWriter, beside: (allocate?: Allocate) => Beside): void {
+    // A gang that broke up at the very end may have left the state with its members only.
+    checkpoints.save(this.progress.step, beside, { isLast: true });
+    settleTogether(this.#context.group, this.#context.checkpoints);
   }
 
   /** What is due after this step is made up for when the stage is taken up again. */
