@@ -7,7 +7,12 @@ import type { Log } from "../proto/log.ts";
 import type { Experiment } from "./experiment/experiment.ts";
 import { toRequest } from "./gang/gang-request.ts";
 import { type GangPlan, planGangs } from "./gang/plan-gangs.ts";
-import { type Suspicion, suspectsOf, suspicionAfter } from "./gang/suspects.ts";
+import {
+  briefSuspicionAfter,
+  type Suspicion,
+  suspectsOf,
+  suspicionAfter,
+} from "./gang/suspects.ts";
 import type { Candidate } from "./gang/worker-pool.ts";
 
 /** A worker that has been there for so many leases is taken for one that stays. */
@@ -22,7 +27,7 @@ interface Accusation {
   readonly nowMs: number;
 }
 
-/** What the members of a gang that never came to a step have said on leaving. */
+/** What the members of a gang have said on leaving. */
 interface Accusations {
   readonly generation: number;
   readonly lostRanks: Map<string, readonly number[]>;
@@ -65,10 +70,7 @@ export class Planner {
   /** Takes down which ranks a member of `experiment`'s newest gang has lost. */
   accuse(experiment: Experiment | undefined, said: Accusation): void {
     const { worker, generation, lostRanks, nowMs } = said;
-    // A gang that came to a step could reach one another: whoever was lost later has died, or will
-    // be found out by the next gang.
     if (experiment?.generation !== generation) return;
-    if (experiment.settled?.generation === generation) return;
     const { id, lastGang } = experiment;
     if (!lastGang.includes(worker)) return;
 
@@ -80,7 +82,9 @@ export class Planner {
     accusations.lostRanks.set(worker, lostRanks);
     for (const suspect of suspectsOf(lastGang, accusations.lostRanks)) {
       if (before.includes(suspect)) continue;
-      const suspicion = suspicionAfter(this.#suspicions.get(suspect), nowMs);
+      const wasReached = experiment.settled?.generation === generation;
+      const suspicionNow = wasReached ? briefSuspicionAfter : suspicionAfter;
+      const suspicion = suspicionNow(this.#suspicions.get(suspect), nowMs);
       this.#suspicions.set(suspect, suspicion);
       const because = "most of its peers could not reach it";
       const { lastsMs } = suspicion;
@@ -95,9 +99,8 @@ export class Planner {
 
   /** Whoever takes a step with its gang is within reach. */
   #acquit({ id, generation, settled, phase }: Experiment): void {
-    if (phase.status === "waiting" || settled?.generation !== generation) return;
+    if (phase.status !== "running" || settled?.generation !== generation) return;
     this.#accusations.delete(id);
-    if (phase.status !== "running") return;
     for (const worker of phase.gang) this.#suspicions.delete(worker);
   }
 }

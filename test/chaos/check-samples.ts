@@ -96,7 +96,8 @@ function wrongLine(line: SampleLine, { task, perEpoch, expected }: Expectation):
   return isRight
     ? []
     : [
-        `generation ${generation}, step ${step}, rank ${rank}: trained on [${images}], not [${wanted}]`,
+        `generation ${generation}, step ${step}, rank ${rank}: ` +
+          `trained on [${images}], not [${wanted}]`,
       ];
 }
 

@@ -228,7 +228,8 @@ function describeFault(record: FaultRecord): string {
   const { kinds, at, what, stepSeconds, wholeSeconds, problem } = record;
   const where = `${kinds.join(" + ")} at ${at.stage} step ${at.step}`;
   if (problem !== undefined) return `${where}: ${problem}`;
-  return `${where}: trains after ${stepSeconds ?? "-"} s, whole after ${wholeSeconds ?? "-"} s (${what})`;
+  const seconds = `trains after ${stepSeconds ?? "-"} s, whole after ${wholeSeconds ?? "-"} s`;
+  return `${where}: ${seconds} (${what})`;
 }
 
 /** Processes that still run after everything was ended. */

@@ -8,7 +8,7 @@ import { newExperiment } from "./experiments.ts";
 const FLEET = ["w0", "w1", "w2", "w3"].map((id) => ({ id, engine: "fake", isIdle: true }));
 const GANG = ["w0", "w1", "w2"];
 
-/** An experiment of three workers whose generation 1 broke up before it came to a step. */
+/** An experiment of three workers whose generation 1 broke up. */
 const broken: Experiment = {
   ...newExperiment({ id: "a", workers: [3] }),
   generation: 1,
@@ -56,8 +56,14 @@ describe("planner", () => {
     assert.deepEqual(gangOf(broken, 2_000), ["w0", "w1", "w2"]);
   });
 
-  it("believes no accusation but those of the newest gang before it came to a step", () => {
-    accuseW1({ ...broken, settled: { generation: 1, size: 3 } });
+  it("plans without a worker that was lost in the middle of the training, for moments", () => {
+    const settled = { ...broken, settled: { generation: 1, size: 3 } };
+    accuseW1(settled);
+    assert.deepEqual(gangOf(settled, 9_999), ["w0", "w3", "w2"]);
+    assert.deepEqual(gangOf(settled, 10_000), ["w0", "w1", "w2"]);
+  });
+
+  it("believes no accusation but those of the newest gang", () => {
     accuseW1(broken, 7);
     accuseW1({ ...broken, lastGang: ["w4", "w1", "w5"] });
     assert.deepEqual(gangOf(broken, 0), ["w0", "w1", "w2"]);
