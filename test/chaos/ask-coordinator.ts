@@ -4,7 +4,7 @@ import { OperatorClient } from "../../coordinator/cli/operator-client.ts";
 import { ERROR_SPECS, FleetError } from "../../proto/errors.ts";
 import { PLAINTEXT } from "../../proto/transport.ts";
 import { until } from "../support/until.ts";
-import type { ChaosCluster } from "./chaos-cluster.ts";
+import type { ChaosCluster, Coordinator } from "./chaos-cluster.ts";
 
 /** Longer than any coordinator is away. */
 const ORDER_TIMEOUT_MS = 60_000;
@@ -12,9 +12,11 @@ const ORDER_TIMEOUT_MS = 60_000;
 /** Asks all coordinators at once. @returns the first answer; undefined while none has one */
 export async function ask<Answer>(
   cluster: ChaosCluster,
-  question: (client: OperatorClient) => Promise<Answer>,
+  question: (client: OperatorClient, coordinator: Coordinator) => Promise<Answer>,
 ): Promise<Answer | undefined> {
-  const asked = cluster.coordinators.map(({ address }) => askOne(address, question));
+  const asked = cluster.coordinators.map((coordinator) =>
+    askOne(coordinator.address, (client) => question(client, coordinator)),
+  );
   return await Promise.any(asked).catch(() => undefined);
 }
 

@@ -6,6 +6,8 @@
 import { createWriteStream } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import path from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { ERROR_SPECS } from "../../proto/errors.ts";
 import {
   COORDINATOR_MAIN,
   type Exit,
@@ -17,6 +19,14 @@ import {
   WORKER_MAIN,
 } from "../support/processes.ts";
 import { type FaultProxy, startFaultProxy } from "./fault-proxy.ts";
+
+/** Exit statuses with which a coordinator leaves the field to others. */
+const COORDINATOR_RETIRES: readonly number[] = [
+  ERROR_SPECS.LEADERSHIP_LOST.exit,
+  ERROR_SPECS.REDIS_UNREACHABLE.exit,
+];
+/** As whoever keeps it running would wait. */
+const RESTART_PAUSE_MS = 500;
 
 export interface ClusterSize {
   readonly coordinators: number;
@@ -110,12 +120,16 @@ export class ChaosCluster {
   async startCoordinator(index: number): Promise<void> {
     const port = this.#ports[index]!;
     const own = ["--grpc-port", String(port), "--http-port", "0", "--json"];
-    const process = this.#run(`coordinator-${index + 1}`, [COORDINATOR_MAIN, "start", ...own], {
-      REDIS_URL: `redis://${this.redis.proxy.address}/0`,
-    });
-    this.#coordinators[index] = process as Coordinator;
-    Object.assign(process, { address: `127.0.0.1:${port}` });
-    await process.process.output(/^\{.*\}$/m);
+    const guarded = this.#run(
+      `coordinator-${index + 1}`,
+      [COORDINATOR_MAIN, "start", ...own],
+      { REDIS_URL: `redis://${this.redis.proxy.address}/0` },
+      COORDINATOR_RETIRES,
+    );
+    const coordinator = Object.assign(guarded, { address: `127.0.0.1:${port}` });
+    this.#coordinators[index] = coordinator;
+    void this.#supervise(coordinator, index);
+    await coordinator.process.output(/^\{.*\}$/m);
   }
 
   /** Starts a worker of a new name and waits until it has joined. */
@@ -174,6 +188,16 @@ export class ChaosCluster {
     await Promise.all(this.#proxies.map((proxy) => proxy.close()));
   }
 
+  /** Starts a coordinator again that found itself replaced, or had no Redis for too long. */
+  async #supervise({ process }: Coordinator, index: number): Promise<void> {
+    const { code } = await process.exited();
+    if (code === null || !COORDINATOR_RETIRES.includes(code)) return;
+    await delay(RESTART_PAUSE_MS);
+    if (this.#closing !== undefined) return;
+    // One that does not come up is supervised, too.
+    await this.startCoordinator(index).catch(() => {});
+  }
+
   async #proxy(target: string): Promise<FaultProxy> {
     this.#assertOpen();
     const proxy = await startFaultProxy(target);
@@ -181,7 +205,13 @@ export class ChaosCluster {
     return proxy;
   }
 
-  #run(name: string, args: readonly string[], env: Readonly<Record<string, string>> = {}): Guarded {
+  /** @param mayEnd exit statuses with which it may end by itself */
+  #run(
+    name: string,
+    args: readonly string[],
+    env: Readonly<Record<string, string>> = {},
+    mayEnd: readonly number[] = [],
+  ): Guarded {
     this.#assertOpen();
     const process = startNode(args, { env });
     this.#pids.push(process.pid);
@@ -189,7 +219,8 @@ export class ChaosCluster {
     process.child.stderr?.pipe(log);
     const guarded: Guarded = { name, process, isDoomed: false };
     const note = ({ code, signal }: Exit): void => {
-      if (!guarded.isDoomed) this.#problems.push(`${name} ended with ${signal ?? code}`);
+      if (guarded.isDoomed || (code !== null && mayEnd.includes(code))) return;
+      this.#problems.push(`${name} ended with ${signal ?? code}`);
     };
     process.exited().then(note, (error: Error) => this.#problems.push(error.message));
     return guarded;

@@ -4,6 +4,8 @@ import { formatTable } from "../../proto/cli/format.ts";
 import type { ChaosReport } from "./run-chaos.ts";
 import type { FaultRecord } from "./storm.ts";
 
+const PROBLEMS_SHOWN = 10;
+
 /** Whether nothing at all is off. */
 export function isSound({ faults, experiments, problems }: ChaosReport): boolean {
   const isRecovered = faults.every(({ problem }) => problem === undefined);
@@ -24,7 +26,7 @@ export function table(report: ChaosReport): string {
   const wrong = [
     ...problems,
     ...faults.flatMap((fault) => (fault.problem ? [`${nameOf(fault)}: ${fault.problem}`] : [])),
-    ...experiments.flatMap((each) => each.problems.map((problem) => `${each.id}: ${problem}`)),
+    ...experiments.flatMap(({ id, problems: each }) => shortened(id, each)),
   ];
   const counted = faults.reduce((sum, { kinds }) => sum + kinds.length, 0);
   const verdict = isSound(report)
@@ -36,6 +38,13 @@ export function table(report: ChaosReport): string {
     ...wrong.map((problem) => `${problem}\n`),
     `${verdict} (seed ${seed})\n`,
   ].join("");
+}
+
+/** What is wrong with one run is often wrong with all its steps. */
+function shortened(id: string, problems: readonly string[]): readonly string[] {
+  const shown = problems.slice(0, PROBLEMS_SHOWN).map((problem) => `${id}: ${problem}`);
+  const left = problems.length - shown.length;
+  return left > 0 ? [...shown, `${id}: and ${left} more`] : shown;
 }
 
 function nameOf({ kinds }: FaultRecord): string {

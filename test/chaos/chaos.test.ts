@@ -60,6 +60,7 @@ describe("chaos", function () {
       ["--minutes", "0"],
       ["--together", "2"],
       ["--seed", "x"],
+      ["--kinds", "earthquake"],
     ]) {
       const { code, stderr } = await chaos(...options).exited();
       assert.equal(code, ERROR_SPECS.USAGE.exit, stderr);

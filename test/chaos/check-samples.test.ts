@@ -14,7 +14,8 @@ function lines(generation: number, first: number, last: number, workers = 4): Sa
     range(0, workers - 1).map((rank) => {
       const epoch = Math.floor((step - 1) / 2);
       const images = range(rank * held, rank * held + held - 1).flatMap((each) => {
-        const share = epochIndices({ ...TASK, ranks: 1, worldSize: TASK.ranks, epoch, rank: each });
+        const place = { rank: each, ranks: 1, worldSize: TASK.ranks };
+        const share = epochIndices({ ...TASK, ...place, epoch });
         return [...((step - 1) % 2 === 0 ? share.slice(0, 3) : share.slice(3))];
       });
       return { generation, step, rank, epoch, images };

@@ -68,8 +68,8 @@ function expectedImages(task: SampleTask, perEpoch: number) {
   return (rank: number, step: number): Int32Array => {
     const epoch = Math.floor((step - 1) / perEpoch);
     const key = `${epoch}/${rank}`;
-    const share =
-      shares.get(key) ?? epochIndices({ ...task, ranks: 1, worldSize: task.ranks, epoch, rank });
+    const place = { rank, ranks: 1, worldSize: task.ranks };
+    const share = shares.get(key) ?? epochIndices({ ...task, ...place, epoch });
     shares.set(key, share);
     const begin = ((step - 1) % perEpoch) * task.batchPerWorker;
     return share.subarray(begin, begin + task.batchPerWorker);

@@ -12,6 +12,8 @@ import type { ChaosCluster, Coordinator, Worker } from "./chaos-cluster.ts";
 const SILENT_MS = { min: 6_500, max: 9_000 };
 /** Until a gang has finished its step and written it down. */
 const PAUSE_TIMEOUT_MS = 120_000;
+/** Until a process has ended that has to. */
+const EXIT_TIMEOUT_MS = 60_000;
 /** Shorter than anybody's patience. */
 const AWAY_MS = { min: 200, max: 4_000 };
 
@@ -71,7 +73,7 @@ export const FAULTS = {
       return {
         what: worker.name,
         mend: async () => {
-          const { code } = await ended;
+          const code = await exitOf(worker, ended);
           if (code !== PREEMPTED_EXIT) throw new Error(`${worker.name} ended with ${code}`);
           return replaced(cluster, `ended with ${code}`);
         },
@@ -86,7 +88,7 @@ export const FAULTS = {
       return {
         what: worker.name,
         mend: async () => {
-          const { code } = await worker.process.exited();
+          const code = await exitOf(worker);
           if (code !== 0) throw new Error(`${worker.name} ended with ${code}`);
           return replaced(cluster, `ended with ${code}`);
         },
@@ -146,7 +148,7 @@ export const FAULTS = {
   },
   "coordinator stopped": {
     breaksGang: false,
-    strike: async ({ coordinator, prng, signal }) => {
+    strike: async ({ cluster, coordinator, prng, signal }) => {
       const state = await freeze(coordinator);
       const ms = between(prng, SILENT_MS);
       return {
@@ -154,7 +156,11 @@ export const FAULTS = {
         mend: async () => {
           await delay(ms, undefined, { signal });
           coordinator.process.child.kill("SIGCONT");
-          return `was in state ${state}`;
+          const proof = `was in state ${state}`;
+          if (cluster.coordinators.length === 1) return proof;
+          const code = await exitOf(coordinator);
+          if (code !== FENCED_EXIT) throw new Error(`${coordinator.name} ended with ${code}`);
+          return `${proof}, ended with ${code}`;
         },
       };
     },
@@ -184,12 +190,26 @@ export const FAULTS = {
 export type FaultKind = keyof typeof FAULTS;
 export const FAULT_KINDS = Object.keys(FAULTS) as FaultKind[];
 
+/** Exit status of a coordinator that finds itself replaced. */
+const FENCED_EXIT = ERROR_SPECS.LEADERSHIP_LOST.exit;
+
 /** Exit status of a worker that SIGTERM has drained. */
 const PREEMPTED_EXIT = ERROR_SPECS.PREEMPTED.exit;
 
 async function replaced(cluster: ChaosCluster, proof: string): Promise<string> {
   const { name } = await cluster.startWorker();
   return `${proof}, ${name} came`;
+}
+
+/** @throws when it does not end */
+async function exitOf(
+  { name, process }: Worker | Coordinator,
+  ended = process.exited(),
+): Promise<number | null> {
+  const late = delay(EXIT_TIMEOUT_MS, undefined, { ref: false });
+  const exit = await Promise.race([ended, late]);
+  if (!exit) throw new Error(`${name} does not end`);
+  return exit.code;
 }
 
 /** Sends SIGSTOP and sees that it works. @returns the state that /proc tells */

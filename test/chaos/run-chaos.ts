@@ -13,7 +13,7 @@ import { ChaosCluster } from "./chaos-cluster.ts";
 import { chaosRecipe, IMAGES } from "./chaos-recipe.ts";
 import { checkSamples, readSamples } from "./check-samples.ts";
 import { dealFaults } from "./deal-faults.ts";
-import { FAULT_KINDS } from "./faults.ts";
+import type { FaultKind } from "./faults.ts";
 import { differences, type RunFacts, readRunFacts } from "./run-facts.ts";
 import { calm, type FaultRecord, isOver, storm } from "./storm.ts";
 import { STAGES, submit, TrainingWatch } from "./training-watch.ts";
@@ -31,6 +31,7 @@ export interface ChaosOptions {
   /** No fault comes later, or after so many. */
   readonly minutes: number;
   readonly faults: number;
+  readonly kinds: readonly FaultKind[];
   /** How often, 0 to 1, two come together. */
   readonly together: number;
   /** Longest recovery. */
@@ -65,6 +66,9 @@ export interface ChaosSurroundings {
 
 /** No single failure may cost more than the step under way. */
 const STEPS_LOST_MAX = 1;
+
+/** Of each experiment; the report has them all. */
+const PROBLEMS_SAID = 5;
 
 /** Whatever happens, nothing that was started is left. */
 export async function runChaos(
@@ -125,11 +129,11 @@ class Chaos {
     });
     const experiments = [reference.verdict];
     say(`undisturbed: ${reference.verdict.seconds} s`);
-    const { minutes, seed, faults: faultsMax } = this.#options;
+    const { minutes, seed, kinds, together, faults: faultsMax } = this.#options;
     const endMs = performance.now() + minutes * 60_000;
     const isEnough = (): boolean =>
       performance.now() > endMs || this.#faultCount() >= faultsMax || this.#isBroken(experiments);
-    const deal = dealFaults(FAULT_KINDS, this.#prng, this.#options.together);
+    const deal = dealFaults(kinds, this.#prng, together);
     while (!isEnough()) {
       const { verdict } = await this.#experiment(
         (watch) => this.#storm(watch, () => (isEnough() ? undefined : deal())),
@@ -137,7 +141,7 @@ class Chaos {
       );
       experiments.push(verdict);
       say(`${verdict.id}: ${verdict.state}, ${verdict.faults} faults in ${verdict.seconds} s`);
-      for (const problem of verdict.problems) say(`  ${problem}`);
+      for (const problem of verdict.problems.slice(0, PROBLEMS_SAID)) say(`  ${problem}`);
     }
     return { seed, faults: this.#faults, experiments };
   }

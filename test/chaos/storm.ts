@@ -135,25 +135,25 @@ async function strike(
   kind: FaultKind,
   { prng, signal, deadlineMs }: StormOptions,
 ): Promise<Strike> {
-  const members = await until("a gang", () => membersOf(cluster, watch, signal), deadlineMs);
-  const worker = members[prng.int(0, members.length - 1)]!;
-  const coordinator = cluster.coordinators[prng.int(0, cluster.coordinators.length - 1)]!;
-  return await FAULTS[kind].strike({ cluster, id: watch.id, worker, coordinator, prng, signal });
+  const worker = await until("a gang", () => memberOf(cluster, watch, prng), deadlineMs);
+  signal.throwIfAborted();
+  const leader = await watch.leader();
+  const coordinator = leader ?? cluster.coordinators[0]!;
+  const id = watch.id;
+  return await FAULTS[kind].strike({ cluster, id, worker, coordinator, prng, signal });
 }
 
-/** The workers of the gang; all of them while nobody can be asked. */
-async function membersOf(
+/** One of the workers that others are connected to; undefined while there is no gang. */
+async function memberOf(
   cluster: ChaosCluster,
   watch: TrainingWatch,
-  signal: AbortSignal,
-): Promise<readonly Worker[] | undefined> {
-  signal.throwIfAborted();
+  prng: Prng,
+): Promise<Worker | undefined> {
+  const members = cluster.workers.filter(({ peers }) => peers.open > 0);
+  if (members.length > 0) return members[prng.int(0, members.length - 1)];
   const account = await watch.account();
-  if (!account) return cluster.workers;
-  if (isOver(account)) throw new Error("the run is over");
-  const busy = account.workers.filter(({ isBusy }) => isBusy).map(({ name }) => name);
-  const members = cluster.workers.filter(({ name }) => busy.includes(name));
-  return members.length > 0 ? members : undefined;
+  if (account && isOver(account)) throw new Error("the run is over");
+  return undefined;
 }
 
 /** @returns seconds from `started` to the first step beyond `at` */

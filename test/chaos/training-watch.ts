@@ -10,7 +10,7 @@ import {
 import type { StageName } from "../../proto/recipe.ts";
 import type { SampleLine } from "../../worker/train/sample-log.ts";
 import { ask, order } from "./ask-coordinator.ts";
-import type { ChaosCluster } from "./chaos-cluster.ts";
+import type { ChaosCluster, Coordinator } from "./chaos-cluster.ts";
 
 export const STAGES: readonly StageName[] = ["pretrain", "linear"];
 
@@ -64,6 +64,14 @@ export class TrainingWatch {
         experiment: toView(experiment),
         workers: present.map(({ name, state }) => ({ name, isBusy: state === "busy" })),
       };
+    });
+  }
+
+  /** The coordinator that answers. */
+  async leader(): Promise<Coordinator | undefined> {
+    return await ask(this.#cluster, async (client, coordinator) => {
+      await client.get(this.id);
+      return coordinator;
     });
   }
 
