@@ -55,7 +55,8 @@ describe("random crop", () => {
   });
 });
 
-describe("view", () => {
+describe("view", function () {
+  this.timeout(20_000);
   it("is the image itself when every operation is switched off", () => {
     const image = sample();
     assert.deepEqual(painted(image, drawView(image, NOTHING, streamOf(1))).data, image.data);
