@@ -28,6 +28,7 @@ export async function order<Answer extends object>(
   return await until(
     "a coordinator to take an order",
     async () => {
+      cluster.assertOpen();
       for (const { address } of cluster.coordinators) {
         try {
           return await askOne(address, give);

@@ -169,9 +169,14 @@ export class ChaosCluster {
 
   /** Brings Redis back after a crash. */
   async restartRedis(): Promise<void> {
-    this.#assertOpen();
+    this.assertOpen();
     await this.redis.server.restart();
     if (this.#closing !== undefined) await this.redis.server.crash();
+  }
+
+  /** Throws once the cluster is being closed: who waits for it then waits in vain. */
+  assertOpen(): void {
+    if (this.#closing !== undefined) throw new Error("the cluster was closed");
   }
 
   /** Ends everything, whatever state it is in. */
@@ -199,7 +204,7 @@ export class ChaosCluster {
   }
 
   async #proxy(target: string): Promise<FaultProxy> {
-    this.#assertOpen();
+    this.assertOpen();
     const proxy = await startFaultProxy(target);
     this.#proxies.push(proxy);
     return proxy;
@@ -212,7 +217,7 @@ export class ChaosCluster {
     env: Readonly<Record<string, string>> = {},
     mayEnd: readonly number[] = [],
   ): Guarded {
-    this.#assertOpen();
+    this.assertOpen();
     const process = startNode(args, { env });
     this.#pids.push(process.pid);
     const log = createWriteStream(path.join(this.dir, "logs", `${name}.log`), { flags: "a" });
@@ -224,9 +229,5 @@ export class ChaosCluster {
     };
     process.exited().then(note, (error: Error) => this.#problems.push(error.message));
     return guarded;
-  }
-
-  #assertOpen(): void {
-    if (this.#closing !== undefined) throw new Error("the cluster was closed");
   }
 }
