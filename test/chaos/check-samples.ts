@@ -94,12 +94,9 @@ function wrongLine(line: SampleLine, { task, perEpoch, expected }: Expectation):
     first + held <= task.ranks &&
     images.length === wanted.length &&
     images.every((image, i) => image === wanted[i]);
-  return isRight
-    ? []
-    : [
-        `generation ${generation}, step ${step}, rank ${rank}: ` +
-          `trained on [${images}], not [${wanted}]`,
-      ];
+  if (isRight) return [];
+  const where = `generation ${generation}, step ${step}, rank ${rank}`;
+  return [`${where}: trained on [${images}], not [${wanted}]`];
 }
 
 /**

@@ -3,18 +3,20 @@
 import type { Prng } from "../support/prng.ts";
 import { FAULTS, type FaultKind } from "./faults.ts";
 
+interface Dealer {
+  readonly next: () => readonly FaultKind[];
+  /** Kinds that come again soon. */
+  readonly putBack: (kinds: readonly FaultKind[]) => void;
+}
+
 /** @param together how often, 0 to 1, a fault does not come alone */
-export function dealFaults(
-  kinds: readonly FaultKind[],
-  prng: Prng,
-  together: number,
-): () => readonly FaultKind[] {
+export function dealFaults(kinds: readonly FaultKind[], prng: Prng, together: number): Dealer {
   let deck: FaultKind[] = [];
   const draw = (): FaultKind => {
     if (deck.length === 0) deck = shuffled(kinds, prng);
     return deck.pop()!;
   };
-  return () => {
+  const next = (): readonly FaultKind[] => {
     const first = draw();
     if (!prng.chance(together)) return [first];
     // Of the other sort: a worker, and what the gang does not need while it trains.
@@ -24,6 +26,7 @@ export function dealFaults(
     deck.splice(deck.indexOf(second), 1);
     return [first, second];
   };
+  return { next, putBack: (unfelt) => deck.push(...unfelt) };
 }
 
 function shuffled<Item>(items: readonly Item[], prng: Prng): Item[] {

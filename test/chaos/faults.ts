@@ -29,6 +29,9 @@ interface Victims {
   readonly signal: AbortSignal;
 }
 
+/** A fault that nobody can have noticed. */
+export class Unfelt extends Error {}
+
 /** A fault that has struck. */
 export interface Strike {
   /** Who was harmed, and how long. */
@@ -108,7 +111,7 @@ export const FAULTS = {
     breaksGang: true,
     strike: async ({ worker }) => {
       const count = worker.peers.cut();
-      if (count === 0) throw new Error(`${worker.name} had no connections`);
+      if (count === 0) throw new Unfelt(`${worker.name} had no connections`);
       return { what: worker.name, mend: async () => `${count} connections` };
     },
   },
@@ -239,7 +242,7 @@ function hold(
       await delay(ms, undefined, { signal });
       for (const proxy of proxies) proxy.heal();
       const bytes = heldBytes() - before;
-      if (bytes === 0) throw new Error(`nothing was said to or by ${who} in ${ms} ms`);
+      if (bytes === 0) throw new Unfelt(`nothing was said to or by ${who} in ${ms} ms`);
       return `${bytes} bytes held`;
     },
   };

@@ -15,7 +15,7 @@ import { checkSamples, readSamples } from "./check-samples.ts";
 import { dealFaults } from "./deal-faults.ts";
 import type { FaultKind } from "./faults.ts";
 import { differences, type RunFacts, readRunFacts } from "./run-facts.ts";
-import { calm, type FaultRecord, isOver, storm } from "./storm.ts";
+import { calm, type FaultRecord, isOver, type StormOptions, storm } from "./storm.ts";
 import { STAGES, submit, TrainingWatch } from "./training-watch.ts";
 
 export interface ChaosOptions {
@@ -134,9 +134,10 @@ class Chaos {
     const isEnough = (): boolean =>
       performance.now() > endMs || this.#faultCount() >= faultsMax || this.#isBroken(experiments);
     const deal = dealFaults(kinds, this.#prng, together);
+    const next = () => (isEnough() ? undefined : deal.next());
     while (!isEnough()) {
       const { verdict } = await this.#experiment(
-        (watch) => this.#storm(watch, () => (isEnough() ? undefined : deal())),
+        (watch) => this.#storm(watch, { next, onUnfelt: deal.putBack }),
         reference.facts,
       );
       experiments.push(verdict);
@@ -155,14 +156,17 @@ class Chaos {
     return isLost || this.#faults.some(({ problem }) => problem !== undefined);
   }
 
-  async #storm(watch: TrainingWatch, next: Parameters<typeof storm>[2]["next"]): Promise<void> {
+  async #storm(
+    watch: TrainingWatch,
+    dealer: Pick<StormOptions, "next" | "onUnfelt">,
+  ): Promise<void> {
     const { deadlineMs } = this.#options;
     const { signal, say } = this.#surroundings;
     const onFault = (record: FaultRecord): void => {
       this.#faults.push(record);
       say(describeFault(record));
     };
-    await storm(this.#cluster, watch, { prng: this.#prng, next, deadlineMs, signal, onFault });
+    await storm(this.#cluster, watch, { ...dealer, prng: this.#prng, deadlineMs, signal, onFault });
   }
 
   async #untilOver(watch: TrainingWatch): Promise<string> {
@@ -232,8 +236,7 @@ function describeFault(record: FaultRecord): string {
   const { kinds, at, what, stepSeconds, wholeSeconds, problem } = record;
   const where = `${kinds.join(" + ")} at ${at.stage} step ${at.step}`;
   if (problem !== undefined) return `${where}: ${problem}`;
-  const seconds = `trains after ${stepSeconds ?? "-"} s, whole after ${wholeSeconds ?? "-"} s`;
-  return `${where}: ${seconds} (${what})`;
+  return `${where}: trains after ${stepSeconds} s, whole after ${wholeSeconds} s (${what})`;
 }
 
 /** Processes that still run after everything was ended. */

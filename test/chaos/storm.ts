@@ -4,13 +4,16 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Prng } from "../support/prng.ts";
 import { until } from "../support/until.ts";
 import type { ChaosCluster, Worker } from "./chaos-cluster.ts";
-import { FAULTS, type FaultKind, type Strike } from "./faults.ts";
+import { FAULTS, type FaultKind, type Strike, Unfelt } from "./faults.ts";
 import { type Account, isBeyond, type Position, type TrainingWatch } from "./training-watch.ts";
 
 /** Pause between two faults. */
 const CALM_MS = { min: 100, max: 2_000 };
 /** Between two faults that come together. */
 const TOGETHER_MS = { min: 0, max: 2_000 };
+
+/** Pause between two looks at whether the run is over. */
+const ASK_MS = 500;
 
 /** What became of a fault, or of two that came together. */
 export interface FaultRecord {
@@ -36,6 +39,8 @@ export interface StormOptions {
   readonly deadlineMs: number;
   readonly signal: AbortSignal;
   readonly onFault: (record: FaultRecord) => void;
+  /** Hears of those that struck when the run was over: they prove nothing. */
+  readonly onUnfelt: (kinds: readonly FaultKind[]) => void;
 }
 
 /** Goes on until the experiment has ended, or a fault was not got over. */
@@ -54,8 +59,9 @@ export async function storm(
     }
     await delay(options.prng.int(CALM_MS.min, CALM_MS.max));
     const record = await strikeAll(cluster, watch, kinds, options);
-    options.onFault(record);
-    if (record.problem !== undefined) return;
+    if (record) options.onFault(record);
+    else options.onUnfelt(kinds);
+    if (record?.problem !== undefined) return;
   }
 }
 
@@ -82,17 +88,18 @@ export function isOver({ experiment }: Account): boolean {
   return ["succeeded", "failed", "cancelled"].includes(experiment.state);
 }
 
+/** @returns undefined when the run was over before anything was felt */
 async function strikeAll(
   cluster: ChaosCluster,
   watch: TrainingWatch,
   kinds: readonly FaultKind[],
   options: StormOptions,
-): Promise<FaultRecord> {
+): Promise<FaultRecord | undefined> {
   const started = performance.now();
   let at = watch.position();
-  const proofs: string[] = [];
+  const generations = (): number => watch.position().generation - at.generation;
+  const mends: Promise<string>[] = [];
   try {
-    const mends: Promise<string>[] = [];
     for (const [index, kind] of kinds.entries()) {
       if (index > 0) await delay(options.prng.int(TOGETHER_MS.min, TOGETHER_MS.max));
       const { what, mend } = await strike(cluster, watch, kind, options);
@@ -101,31 +108,22 @@ async function strikeAll(
       proof.catch(() => {});
       mends.push(proof);
     }
-    const mended = Promise.all(mends);
-    mended.catch(() => {});
     const breaksGang = kinds.some((kind) => FAULTS[kind].breaksGang);
     at = breaksGang ? at : watch.position();
     const stepSeconds = await trainsAgain(watch, at, { ...options, breaksGang, started });
-    proofs.push(...(await mended));
+    const what = (await Promise.all(mends)).join("; ");
+    if (stepSeconds === undefined) return undefined;
     await isKnown(cluster, watch, at, options);
-    return {
-      kinds,
-      at,
-      what: proofs.join("; "),
-      stepSeconds,
-      wholeSeconds: seconds(started),
-      generations: watch.position().generation - at.generation,
-    };
+    const wholeSeconds = seconds(started);
+    return { kinds, at, what, stepSeconds, wholeSeconds, generations: generations() };
   } catch (thrown) {
     options.signal.throwIfAborted();
-    const generations = watch.position().generation - at.generation;
-    const account = await watch.account();
-    // Who has nothing to say any more cannot be seen to be held up.
-    if (account?.experiment.state === "succeeded") {
-      return { kinds, at, what: "the run was over before it was felt", generations };
-    }
+    // The next experiment must find everything mended.
+    await Promise.allSettled(mends);
+    const account = thrown instanceof Unfelt ? await watch.account() : undefined;
+    if (account?.experiment.state === "succeeded") return undefined;
     const problem = thrown instanceof Error ? thrown.message : String(thrown);
-    return { kinds, at, what: proofs.join("; "), generations, problem };
+    return { kinds, at, what: "", generations: generations(), problem };
   }
 }
 
@@ -152,29 +150,31 @@ async function memberOf(
   const members = cluster.workers.filter(({ peers }) => peers.open > 0);
   if (members.length > 0) return members[prng.int(0, members.length - 1)];
   const account = await watch.account();
-  if (account && isOver(account)) throw new Error("the run is over");
+  if (account && isOver(account)) throw new Unfelt("the run is over");
   return undefined;
 }
 
-/** @returns seconds from `started` to the first step beyond `at` */
+/** @returns seconds from `started` to the first step beyond `at`; undefined when there was none */
 async function trainsAgain(
   watch: TrainingWatch,
   at: Position,
   options: StormOptions & { readonly breaksGang: boolean; readonly started: number },
-): Promise<number> {
+): Promise<number | undefined> {
   let asked = performance.now();
-  const isAgain = async (): Promise<number | undefined> => {
+  const isAgain = async (): Promise<{ readonly seconds?: number } | undefined> => {
     options.signal.throwIfAborted();
     const now = watch.position();
     const isNewGang = now.generation > at.generation;
-    if (isBeyond(now, at) && (isNewGang || !options.breaksGang)) return seconds(options.started);
-    if (performance.now() - asked < 500) return undefined;
+    if (isBeyond(now, at) && (isNewGang || !options.breaksGang)) {
+      return { seconds: seconds(options.started) };
+    }
+    if (performance.now() - asked < ASK_MS) return undefined;
     asked = performance.now();
     const account = await watch.account();
     if (account?.experiment.state === "failed") throw new Error(account.experiment.reason);
-    return account && isOver(account) ? seconds(options.started) : undefined;
+    return account && isOver(account) ? {} : undefined;
   };
-  return await until("the next step", isAgain, options.deadlineMs);
+  return (await until("the next step", isAgain, options.deadlineMs)).seconds;
 }
 
 /** Waits until the coordinator tells of a step beyond `at`, and all workers are there. */
