@@ -1,7 +1,8 @@
 /** `coordinator start` */
 
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { type CliContext, runCommand } from "../../proto/cli/cli-context.ts";
+import { type CliContext, reportError, runCommand } from "../../proto/cli/cli-context.ts";
+import { ERROR_SPECS, FleetError } from "../../proto/errors.ts";
 import { openLog } from "../../proto/log.ts";
 import { openTransport, type TransportOptions } from "../../proto/tls-files.ts";
 import { checkListener, hostPort } from "../../proto/transport.ts";
@@ -9,6 +10,8 @@ import type { Coordinator } from "../start-coordinator.ts";
 import { LOG_LEVELS, withTransportOptions } from "./client-options.ts";
 
 const SECONDS_MAX = 86_400;
+/** Several things wait for Redis, each for 5 s at most. */
+const CLOSE_TIMEOUT_MS = 15_000;
 
 interface StartOptions extends TransportOptions {
   readonly grpcPort: number;
@@ -104,13 +107,36 @@ async function runCoordinator(options: StartOptions, context: CliContext): Promi
   try {
     const signal = await Promise.race([stopped, coordinator.ended]);
     log.info({ event: "coordinator stopping", signal });
-    await coordinator.close({ dismiss: signal === "SIGINT" });
+    if (await closeInTime(coordinator, { dismiss: signal === "SIGINT" })) {
+      log.info({ event: "coordinator stopped" });
+      return;
+    }
+    log.error({ event: "coordinator not stopped in time", timeoutMs: CLOSE_TIMEOUT_MS });
+    context.exit(ERROR_SPECS.UNEXPECTED.exit);
   } catch (error) {
     // Workers go on, and join the one that leads now.
-    await coordinator.close({ dismiss: false });
-    throw error;
+    await closeInTime(coordinator, { dismiss: false });
+    reportError(error, context, options.logLevel);
+    // What waits for a Redis that does not answer would keep the process alive.
+    context.exit(FleetError.from(error).exit);
   }
-  log.info({ event: "coordinator stopped" });
+}
+
+/** @returns whether everything was closed within {@link CLOSE_TIMEOUT_MS} */
+async function closeInTime(
+  coordinator: Coordinator,
+  options: { readonly dismiss: boolean },
+): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => resolve(false), CLOSE_TIMEOUT_MS);
+  });
+  const closed = coordinator.close(options).then(() => true);
+  try {
+    return await Promise.race([closed, late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 function announce(
