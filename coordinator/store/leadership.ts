@@ -81,6 +81,11 @@ export class Leadership {
     return this.#epoch;
   }
 
+  /** @throws {FleetError} LEADERSHIP_LOST */
+  assertLeading(): void {
+    if (this.#status !== "leading") throw lostTo("another coordinator");
+  }
+
   get isLeading(): boolean {
     return this.#status === "leading";
   }
@@ -126,7 +131,7 @@ export class Leadership {
     args: readonly (string | number)[],
   ): Promise<unknown> {
     const [epochKey] = this.#keys;
-    if (this.#status !== "leading") throw lostTo("another coordinator");
+    this.assertLeading();
     try {
       return await this.#redis.eval(
         `${FENCE}${script}`,

@@ -160,7 +160,8 @@ export class Store {
   /**
    * Resolves when everything that was asked for so far is in Redis.
    *
-   * @throws {FleetError} REDIS_UNREACHABLE when that takes longer than `deadlineMs`
+   * @throws {FleetError} REDIS_UNREACHABLE when that takes longer than `deadlineMs`; LEADERSHIP_LOST
+   *   when it was dropped, because another coordinator decides now
    */
   async flush(deadlineMs = FLUSH_TIMEOUT_MS): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
@@ -170,6 +171,7 @@ export class Store {
     });
     try {
       await Promise.race([Promise.all([this.#writing, this.#chores]), deadline]);
+      this.leadership.assertLeading();
     } finally {
       clearTimeout(timer);
     }
@@ -230,9 +232,11 @@ export class Store {
   /** Writes what is left, gives the lead up, and closes the connections. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    await this.flush().catch((error) => {
-      this.#log.error({ event: "not everything was written", because: error.message });
-    });
+    if (this.leadership.isLeading) {
+      await this.flush().catch((error) => {
+        this.#log.error({ event: "not everything was written", because: error.message });
+      });
+    }
     await this.#queue.close();
     await this.leadership.resign();
     this.#connections.close();

@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
-import { ERROR_SPECS } from "../../proto/errors.ts";
+import { ERROR_SPECS, type FleetError } from "../../proto/errors.ts";
 import type { Prng } from "../support/prng.ts";
 import { until } from "../support/until.ts";
 import { ask, order } from "./ask-coordinator.ts";
@@ -118,7 +118,12 @@ export const FAULTS = {
   "run paused": {
     breaksGang: true,
     strike: async ({ cluster, id, signal }) => {
-      await order(cluster, (client) => client.pause(id));
+      await order(cluster, (client) => client.pause(id)).catch(async (error: FleetError) => {
+        if (error.code !== "STATE_CONFLICT") throw error;
+        // It was paused already by an order that nobody answered; or it has come to its end.
+        const found = await ask(cluster, (client) => client.get(id));
+        if (found?.state === "EXPERIMENT_STATE_SUCCEEDED") throw new Unfelt(error.message);
+      });
       return {
         what: id,
         mend: async () => {

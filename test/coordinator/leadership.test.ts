@@ -157,15 +157,19 @@ describe("leadership", function () {
       const { leader, standby } = await openTwo(SHORT_MS, { redisUrl });
       const { id, gang } = await train(leader);
       const { generation: before } = await leader.operator.get(id);
+      const other = await leader.submit({ pretrain: 9, linear: 1 });
       // A renewal has to have seen the standby.
       const leaderKey = `${leader.prefix}:leader`;
       await until("a renewal", async () => (await client.pttl(leaderKey)) > SHORT_MS - 50);
       await until("the next", async () => (await client.pttl(leaderKey)) < SHORT_MS - 60);
       await until("and one more", async () => (await client.pttl(leaderKey)) > SHORT_MS - 50);
       proxy.cut();
+      // What the successor will not know of must not be answered as done.
+      const refused = assert.rejects(leader.operator.pause(other), { code: "LEADERSHIP_LOST" });
       const error = await endOf(leader.coordinator);
       assert.equal(error.code, "LEADERSHIP_LOST");
       assert.match(error.message, /replaced by a standby: Redis has not answered for \d+ ms/);
+      await refused;
       assert.ok(proxy.heldBack > 0);
       await standby.untilLeading();
       await assert.rejects(leader.operator.list(), { code: "LEADERSHIP_LOST" });
