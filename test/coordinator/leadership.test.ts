@@ -169,7 +169,6 @@ describe("leadership", function () {
       const error = await endOf(leader.coordinator);
       assert.equal(error.code, "LEADERSHIP_LOST");
       assert.match(error.message, /replaced by a standby: Redis has not answered for \d+ ms/);
-      await refused;
       assert.ok(proxy.heldBack > 0);
       await standby.untilLeading();
       await assert.rejects(leader.operator.list(), { code: "LEADERSHIP_LOST" });
@@ -185,6 +184,7 @@ describe("leadership", function () {
         ({ progress }) => progress?.step === 8,
       );
       assert.deepEqual([after.generation, after.restarts], [before, 0]);
+      await refused;
       await leader.coordinator.close({ dismiss: false });
       await proxy.close();
     });
