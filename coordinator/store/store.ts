@@ -160,8 +160,8 @@ export class Store {
   /**
    * Resolves when everything that was asked for so far is in Redis.
    *
-   * @throws {FleetError} REDIS_UNREACHABLE when that takes longer than `deadlineMs`; LEADERSHIP_LOST
-   *   when it was dropped, because another coordinator decides now
+   * @throws {FleetError} REDIS_UNREACHABLE when that takes longer than `deadlineMs`;
+   *   LEADERSHIP_LOST when it was dropped, because another coordinator decides now
    */
   async flush(deadlineMs = FLUSH_TIMEOUT_MS): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
