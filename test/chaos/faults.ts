@@ -87,7 +87,10 @@ export const FAULTS = {
     breaksGang: true,
     strike: async ({ cluster, worker }) => {
       cluster.doom(worker);
-      await order(cluster, (client) => client.drain(worker.name));
+      await order(cluster, (client) => client.drain(worker.name)).catch((error: FleetError) => {
+        // It has left already, by an order that nobody answered.
+        if (error.code !== "NOT_FOUND" && error.code !== "STATE_CONFLICT") throw error;
+      });
       return {
         what: worker.name,
         mend: async () => {

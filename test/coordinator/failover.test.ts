@@ -82,7 +82,7 @@ describe("coordinator process", function () {
     const { leader, standby, operator, gang, id } = await startTwo();
     const before = await operator.get(id);
     await leader.process.end("SIGKILL");
-    await standby.process.logged(/leadership taken/);
+    await standby.process.logged(/coordinator took over/);
     const back = await Promise.all(gang.map((worker) => join(standby, worker.id, worker)));
     back[0]?.progress(5);
     const after = await untilStep(operator, id, 5);
@@ -94,7 +94,7 @@ describe("coordinator process", function () {
     const { leader, standby, operator, gang, id } = await startTwo();
     const { generation } = await operator.get(id);
     leader.process.child.kill("SIGSTOP");
-    await standby.process.logged(/leadership taken/);
+    await standby.process.logged(/coordinator took over/);
     const back = await Promise.all(gang.map((worker) => join(standby, worker.id, worker)));
     back[0]?.progress(5);
     await untilStep(operator, id, 5);
