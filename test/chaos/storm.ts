@@ -120,11 +120,23 @@ async function strikeAll(
     options.signal.throwIfAborted();
     // The next experiment must find everything mended.
     await Promise.allSettled(mends);
-    const account = thrown instanceof Unfelt ? await watch.account() : undefined;
-    if (account?.experiment.state === "succeeded") return undefined;
+    if (thrown instanceof Unfelt && (await hasSucceeded(watch, options))) return undefined;
     const problem = thrown instanceof Error ? thrown.message : String(thrown);
     return { kinds, at, what: "", generations: generations(), problem };
   }
+}
+
+/** Waits for a coordinator that answers: there may be none for moments. */
+async function hasSucceeded(
+  watch: TrainingWatch,
+  { deadlineMs, signal }: Pick<StormOptions, "deadlineMs" | "signal">,
+): Promise<boolean> {
+  const ask = async (): Promise<Account | undefined> => {
+    signal.throwIfAborted();
+    return await watch.account();
+  };
+  const { experiment } = await until("a coordinator to answer", ask, deadlineMs);
+  return experiment.state === "succeeded";
 }
 
 async function strike(
