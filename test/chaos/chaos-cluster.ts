@@ -61,7 +61,7 @@ export class ChaosCluster {
   readonly #coordinators: Coordinator[] = [];
   readonly #workers: Worker[] = [];
   readonly #proxies: FaultProxy[] = [];
-  readonly #pids: number[] = [];
+  readonly #started: Guarded[] = [];
   readonly #problems: string[] = [];
   #redis: TestRedis | undefined;
   #redisProxy: FaultProxy | undefined;
@@ -80,7 +80,7 @@ export class ChaosCluster {
 
   /** Everything that was ever started. */
   get pids(): readonly number[] {
-    return this.#pids;
+    return this.#started.map(({ process }) => process.pid);
   }
 
   /** What went wrong without being asked to. */
@@ -186,9 +186,8 @@ export class ChaosCluster {
   }
 
   async #close(): Promise<void> {
-    const guarded = [...this.#workers, ...this.#coordinators];
-    for (const each of guarded) each.isDoomed = true;
-    await Promise.all(guarded.map(({ process }) => process.end("SIGKILL")));
+    for (const each of this.#started) each.isDoomed = true;
+    await Promise.all(this.#started.map(({ process }) => process.end("SIGKILL")));
     await this.#redis?.close();
     await Promise.all(this.#proxies.map((proxy) => proxy.close()));
   }
@@ -219,10 +218,10 @@ export class ChaosCluster {
   ): Guarded {
     this.assertOpen();
     const process = startNode(args, { env });
-    this.#pids.push(process.pid);
     const log = createWriteStream(path.join(this.dir, "logs", `${name}.log`), { flags: "a" });
     process.child.stderr?.pipe(log);
     const guarded: Guarded = { name, process, isDoomed: false };
+    this.#started.push(guarded);
     const note = ({ code, signal }: Exit): void => {
       if (guarded.isDoomed || (code !== null && mayEnd.includes(code))) return;
       this.#problems.push(`${name} ended with ${signal ?? code}`);
