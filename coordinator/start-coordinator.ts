@@ -16,7 +16,7 @@ import { operatorService } from "./control/operator-service.ts";
 import { type ControlRefusals, REFUSAL_REASONS } from "./control/refusal-reasons.ts";
 import { openHttpServer } from "./http/http-server.ts";
 import { createMetrics } from "./http/metrics.ts";
-import { type Clock, Scheduler } from "./scheduler.ts";
+import { type Clock, Scheduler } from "./scheduling/scheduler.ts";
 import { startRedisServer } from "./store/redis-server.ts";
 import { seatOf } from "./store/seat.ts";
 import { openStore, type Store } from "./store/store.ts";

@@ -7,7 +7,7 @@
 
 import { FleetError } from "../proto/errors.ts";
 import type { Log } from "../proto/log.ts";
-import type { Scheduler } from "./scheduler.ts";
+import type { Scheduler } from "./scheduling/scheduler.ts";
 import { type Candidate, LOOK_MS } from "./store/leadership.ts";
 import type { Store } from "./store/store.ts";
 

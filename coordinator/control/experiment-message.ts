@@ -17,7 +17,7 @@ import {
 } from "../experiment/experiment.ts";
 import { historyOf, type StateChange, type TimelineEntry } from "../experiment/timeline.ts";
 import type { Member } from "../member/member.ts";
-import type { Scheduler } from "../scheduler.ts";
+import type { Scheduler } from "../scheduling/scheduler.ts";
 import { toWireStage, toWireState } from "./wire-names.ts";
 
 /** The slow ranks of an experiment's gang. */

@@ -17,8 +17,8 @@ import {
 import { TokenBuckets } from "../../proto/token-bucket.ts";
 import { hostOf } from "../../proto/transport.ts";
 import { SOFTWARE_VERSION } from "../../proto/version.ts";
-import type { Clock, Scheduler } from "../scheduler.ts";
-import type { Session } from "../scheduler-events.ts";
+import type { Clock, Scheduler } from "../scheduling/scheduler.ts";
+import type { Session } from "../scheduling/scheduler-events.ts";
 import type { Leadership } from "../store/leadership.ts";
 import type { ControlLimits } from "./control-limits.ts";
 import { type ControlRefusals, type RefusalReason, refusalReason } from "./refusal-reasons.ts";

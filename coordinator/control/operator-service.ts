@@ -16,7 +16,7 @@ import { parseRecipe, type Recipe } from "../../proto/recipe.ts";
 import type { Experiment, OperatorVerb } from "../experiment/experiment.ts";
 import { toStagePlans } from "../experiment/stage-plans.ts";
 import { startTimeline } from "../experiment/timeline.ts";
-import type { Clock } from "../scheduler.ts";
+import type { Clock } from "../scheduling/scheduler.ts";
 import type { Store } from "../store/store.ts";
 import { RECIPE_LENGTH_MAX } from "./control-limits.ts";
 import {

@@ -4,7 +4,7 @@
  */
 
 import type { Member } from "../member/member.ts";
-import type { WorkerSays } from "../scheduler-events.ts";
+import type { WorkerSays } from "../scheduling/scheduler-events.ts";
 import type { RefusalReason } from "./refusal-reasons.ts";
 
 /** Why `sender` has no say in what the message is about; undefined if it has. */

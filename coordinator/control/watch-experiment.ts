@@ -8,7 +8,7 @@ import type { Connections } from "../../proto/grpc-listener.ts";
 import { PeerQuota } from "../../proto/peer-quota.ts";
 import { hostOf } from "../../proto/transport.ts";
 import { type Experiment, isFinished } from "../experiment/experiment.ts";
-import type { Scheduler } from "../scheduler.ts";
+import type { Scheduler } from "../scheduling/scheduler.ts";
 import type { ControlLimits } from "./control-limits.ts";
 import { toWireExperiment, toWireStragglers } from "./experiment-message.ts";
 import { type ControlRefusals, refusalReason } from "./refusal-reasons.ts";

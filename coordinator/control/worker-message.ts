@@ -18,7 +18,7 @@ import { NEIGHBOURS_LENGTH_MAX, RANKS_MAX, TEXT_LENGTH_MAX } from "../../proto/l
 import { PROTOCOL_VERSION } from "../../proto/version.ts";
 import type { StageProgress } from "../experiment/experiment.ts";
 import type { WorkerFacts } from "../member/member.ts";
-import type { CoordinatorSays, Running, WorkerSays } from "../scheduler-events.ts";
+import type { CoordinatorSays, Running, WorkerSays } from "../scheduling/scheduler-events.ts";
 import { fromWireStage, toWireStage } from "./wire-names.ts";
 
 const RESULT_LENGTH_MAX = 1_000_000;

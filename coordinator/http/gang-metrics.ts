@@ -3,7 +3,7 @@
 import { Gauge, type Registry } from "prom-client";
 import { type Experiment, gangOf, presentStage } from "../experiment/experiment.ts";
 import type { Member, RankTimes } from "../member/member.ts";
-import type { Scheduler } from "../scheduler.ts";
+import type { Scheduler } from "../scheduling/scheduler.ts";
 
 export interface GangSource {
   readonly scheduler: Pick<Scheduler, "experiments" | "members" | "stragglers">;

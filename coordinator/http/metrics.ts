@@ -8,7 +8,7 @@ import { PROTOCOL_VERSION, SOFTWARE_VERSION } from "../../proto/version.ts";
 import type { ControlRefusals } from "../control/refusal-reasons.ts";
 import { type Experiment, isFinished, type StageProgress } from "../experiment/experiment.ts";
 import type { Status } from "../experiment/phase.ts";
-import type { Clock, Scheduler } from "../scheduler.ts";
+import type { Clock, Scheduler } from "../scheduling/scheduler.ts";
 import type { Store } from "../store/store.ts";
 import { addGangMetrics } from "./gang-metrics.ts";
 

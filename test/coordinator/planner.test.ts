@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { Experiment } from "../../coordinator/experiment/experiment.ts";
 import type { GangPlan } from "../../coordinator/gang/plan-gangs.ts";
-import { Planner } from "../../coordinator/planner.ts";
+import { Planner } from "../../coordinator/scheduling/planner.ts";
 import { openLog } from "../../proto/log.ts";
 import { newExperiment } from "./experiments.ts";
 

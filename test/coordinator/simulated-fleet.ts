@@ -7,8 +7,8 @@
 
 import assert from "node:assert/strict";
 import { type Experiment, isFinished } from "../../coordinator/experiment/experiment.ts";
-import { Scheduler } from "../../coordinator/scheduler.ts";
-import type { CoordinatorSays, WorkerSays } from "../../coordinator/scheduler-events.ts";
+import { Scheduler } from "../../coordinator/scheduling/scheduler.ts";
+import type { CoordinatorSays, WorkerSays } from "../../coordinator/scheduling/scheduler-events.ts";
 import type { StoredExperiment } from "../../coordinator/store/store.ts";
 import { openLog } from "../../proto/log.ts";
 import type { StageName } from "../../proto/recipe.ts";

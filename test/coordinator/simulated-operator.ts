@@ -1,7 +1,7 @@
 /** What operators do to a simulated fleet. */
 
 import { type Experiment, isFinished } from "../../coordinator/experiment/experiment.ts";
-import type { Scheduler } from "../../coordinator/scheduler.ts";
+import type { Scheduler } from "../../coordinator/scheduling/scheduler.ts";
 import type { Prng } from "../support/prng.ts";
 
 /** Does something that the rules allow to one of the experiments, or to a worker; or nothing. */

@@ -6,7 +6,7 @@ import type {
   Running,
   Session,
   WorkerSays,
-} from "../../coordinator/scheduler-events.ts";
+} from "../../coordinator/scheduling/scheduler-events.ts";
 
 type Assignment = Extract<CoordinatorSays, { type: "assignment" }>;
 

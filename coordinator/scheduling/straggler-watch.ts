@@ -1,9 +1,9 @@
 /** Watches how fast the ranks of running gangs are. Shell of gang/stragglers.ts. */
 
-import { type Experiment, gangOf } from "./experiment/experiment.ts";
-import { hearTimes, type RankStates, type Straggler } from "./gang/stragglers.ts";
+import { type Experiment, gangOf } from "../experiment/experiment.ts";
+import { hearTimes, type RankStates, type Straggler } from "../gang/stragglers.ts";
+import type { RankTimes } from "../member/member.ts";
 import type { Ledger } from "./ledger.ts";
-import type { RankTimes } from "./member/member.ts";
 
 interface Watched {
   readonly generation: number;

@@ -1,9 +1,9 @@
 /** Everything that can wake the scheduler, and everything that it can say to a worker. */
 
-import type { ErrorCode, FleetError } from "../proto/errors.ts";
-import type { StageName } from "../proto/recipe.ts";
-import type { Experiment, OperatorVerb, StageProgress } from "./experiment/experiment.ts";
-import type { RankTimes, WorkerFacts } from "./member/member.ts";
+import type { ErrorCode, FleetError } from "../../proto/errors.ts";
+import type { StageName } from "../../proto/recipe.ts";
+import type { Experiment, OperatorVerb, StageProgress } from "../experiment/experiment.ts";
+import type { RankTimes, WorkerFacts } from "../member/member.ts";
 
 /** The open connection of one worker. */
 export interface Session {

@@ -1,8 +1,8 @@
 /** Takes a worker out of the fleet without hurting the gang that it is in. */
 
-import { gangOf } from "./experiment/experiment.ts";
+import { gangOf } from "../experiment/experiment.ts";
+import type { Draining } from "../member/member.ts";
 import type { Ledger } from "./ledger.ts";
-import type { Draining } from "./member/member.ts";
 import type { Roster } from "./roster.ts";
 
 /**

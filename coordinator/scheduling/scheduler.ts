@@ -8,25 +8,25 @@
  * here.
  */
 
-import { LEASE_MS } from "../proto/limits.ts";
-import type { Log } from "../proto/log.ts";
-import type { StageName } from "../proto/recipe.ts";
+import { LEASE_MS } from "../../proto/limits.ts";
+import type { Log } from "../../proto/log.ts";
+import type { StageName } from "../../proto/recipe.ts";
+import { type Experiment, holdersOf, isFinished, presentStage } from "../experiment/experiment.ts";
+import { GIVE_UP } from "../experiment/experiment-stopping.ts";
+import type { Straggler } from "../gang/stragglers.ts";
+import type { Assignment, Draining, Member, WorkerFacts } from "../member/member.ts";
+import type { Verdict } from "../store/stage-queue.ts";
+import type { Store, StoredExperiment } from "../store/store.ts";
 import { carryOut, type Hands } from "./carry-out.ts";
 import { drainWorker } from "./drain-worker.ts";
-import { type Experiment, holdersOf, isFinished, presentStage } from "./experiment/experiment.ts";
-import { GIVE_UP } from "./experiment/experiment-stopping.ts";
 import { followPlan } from "./follow-plan.ts";
-import type { Straggler } from "./gang/stragglers.ts";
 import { GenerationNumbers } from "./generation-numbers.ts";
 import { judgeStage } from "./judge-stage.ts";
 import { type ExperimentListener, Ledger } from "./ledger.ts";
-import type { Assignment, Draining, Member, WorkerFacts } from "./member/member.ts";
 import { Planner } from "./planner.ts";
 import { Roster } from "./roster.ts";
 import type { Running, SchedulerEvent, Session, WorkerSays } from "./scheduler-events.ts";
 import { StoppingGangs } from "./stopping-gangs.ts";
-import type { Verdict } from "./store/stage-queue.ts";
-import type { Store, StoredExperiment } from "./store/store.ts";
 import { StragglerWatch } from "./straggler-watch.ts";
 
 const TICK_MS = 250;

@@ -1,7 +1,7 @@
 /** Sees to it that gangs which were told to stop come apart, whatever their members do. */
 
-import { type Experiment, holdersOf } from "./experiment/experiment.ts";
-import { forsakenOf } from "./experiment/experiment-stopping.ts";
+import { type Experiment, holdersOf } from "../experiment/experiment.ts";
+import { forsakenOf } from "../experiment/experiment-stopping.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Roster } from "./roster.ts";
 

@@ -1,6 +1,6 @@
 /** Does what the planner has decided. */
 
-import type { GangPlan } from "./gang/plan-gangs.ts";
+import type { GangPlan } from "../gang/plan-gangs.ts";
 import type { GenerationNumbers } from "./generation-numbers.ts";
 import type { Ledger } from "./ledger.ts";
 

@@ -3,17 +3,17 @@
  * which workers their peers could not reach. Shell of gang/.
  */
 
-import type { Log } from "../proto/log.ts";
-import type { Experiment } from "./experiment/experiment.ts";
-import { toRequest } from "./gang/gang-request.ts";
-import { type GangPlan, planGangs } from "./gang/plan-gangs.ts";
+import type { Log } from "../../proto/log.ts";
+import type { Experiment } from "../experiment/experiment.ts";
+import { toRequest } from "../gang/gang-request.ts";
+import { type GangPlan, planGangs } from "../gang/plan-gangs.ts";
 import {
   briefSuspicionAfter,
   type Suspicion,
   suspectsOf,
   suspicionAfter,
-} from "./gang/suspects.ts";
-import type { Candidate } from "./gang/worker-pool.ts";
+} from "../gang/suspects.ts";
+import type { Candidate } from "../gang/worker-pool.ts";
 
 /** A worker that has been there for so many leases is taken for one that stays. */
 const GROWTH_LEASES = 2;

@@ -1,9 +1,9 @@
 /** Does what the rules of an experiment ask for: tells workers, and the store. */
 
-import type { Experiment, ExperimentEffect } from "./experiment/experiment.ts";
+import type { Experiment, ExperimentEffect } from "../experiment/experiment.ts";
+import type { Store } from "../store/store.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Roster } from "./roster.ts";
-import type { Store } from "./store/store.ts";
 
 export interface Hands {
   readonly roster: Roster;

@@ -1,9 +1,9 @@
 /** The workers that the coordinator knows, with their connections. Shell of member/member.ts. */
 
 import assert from "node:assert/strict";
-import { FleetError } from "../proto/errors.ts";
-import type { Log } from "../proto/log.ts";
-import type { Candidate } from "./gang/worker-pool.ts";
+import { FleetError } from "../../proto/errors.ts";
+import type { Log } from "../../proto/log.ts";
+import type { Candidate } from "../gang/worker-pool.ts";
 import {
   type Assignment,
   busyMember,
@@ -12,7 +12,7 @@ import {
   type MemberEvent,
   step,
   type WorkerFacts,
-} from "./member/member.ts";
+} from "../member/member.ts";
 import type { CoordinatorSays, Running, Session } from "./scheduler-events.ts";
 
 /** People see a lost worker in the list for this long. */

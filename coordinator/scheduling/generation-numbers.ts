@@ -1,7 +1,7 @@
 /** Numbers for the next gangs, drawn ahead, so that forming one need not wait for Redis. */
 
-import type { Log } from "../proto/log.ts";
-import type { Store } from "./store/store.ts";
+import type { Log } from "../../proto/log.ts";
+import type { Store } from "../store/store.ts";
 
 const DRAWN_AHEAD = 4;
 

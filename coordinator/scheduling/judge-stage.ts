@@ -1,8 +1,8 @@
 /** What becomes of a stage's job in the queue. */
 
-import type { StageName } from "../proto/recipe.ts";
-import type { Experiment } from "./experiment/experiment.ts";
-import type { Verdict } from "./store/stage-queue.ts";
+import type { StageName } from "../../proto/recipe.ts";
+import type { Experiment } from "../experiment/experiment.ts";
+import type { Verdict } from "../store/stage-queue.ts";
 
 /** A stage that is to come, or is under way, is parked. */
 export function judgeStage({ stages, stageIndex, phase }: Experiment, stage: StageName): Verdict {

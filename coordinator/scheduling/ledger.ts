@@ -1,16 +1,16 @@
 /** The experiments that the coordinator knows, with their recipes. Shell of experiment/. */
 
-import { FleetError } from "../proto/errors.ts";
-import type { Log } from "../proto/log.ts";
+import { FleetError } from "../../proto/errors.ts";
+import type { Log } from "../../proto/log.ts";
 import {
   type Experiment,
   type ExperimentEffect,
   type ExperimentEvent,
   isFinished,
-} from "./experiment/experiment.ts";
-import { step } from "./experiment/experiment-step.ts";
-import type { TimelineEntry } from "./experiment/timeline.ts";
-import type { Store, StoredExperiment } from "./store/store.ts";
+} from "../experiment/experiment.ts";
+import { step } from "../experiment/experiment-step.ts";
+import type { TimelineEntry } from "../experiment/timeline.ts";
+import type { Store, StoredExperiment } from "../store/store.ts";
 
 /** The oldest finished experiments beyond this number are forgotten. */
 const FINISHED_KEPT_MAX = 500;
