@@ -113,7 +113,7 @@ async function open(
     ...(options.boundaryTimeoutMs ? { boundaryTimeoutMs: options.boundaryTimeoutMs } : {}),
     mayAct: () => leadership.mayAct(),
   });
-  const term = new Term({ store, scheduler, log });
+  const term = new Term({ store, scheduler, log, leaseMs });
   const ports = await openPorts({ options, store, scheduler, term }, opened);
 
   const socket = hostPort(host, ports.grpcPort);
@@ -164,7 +164,8 @@ async function openPorts(
   );
   const guard = { limits, refusals, connections };
   const fleet = fleetService({ ...guard, scheduler, clock, joinToken, leaseMs, leadership });
-  const operator = operatorService({ ...guard, scheduler, store, clock, log });
+  const isGathering = (): boolean => term.isGathering;
+  const operator = operatorService({ ...guard, scheduler, store, clock, log, isGathering });
   const control = await openControlServer({
     host,
     port: options.grpcPort,

@@ -24,20 +24,24 @@ export class Term {
   readonly #store: Store;
   readonly #scheduler: Scheduler;
   readonly #log: Log;
+  readonly #leaseMs: number;
   readonly #end: (error: FleetError) => void;
   readonly #closing = new AbortController();
   #role: Role = { status: "taking-over" };
   #address = "";
   #waiting: Promise<unknown> = Promise.resolve();
+  #gatheredMs = 0;
 
   constructor(options: {
     readonly store: Store;
     readonly scheduler: Scheduler;
     readonly log: Log;
+    readonly leaseMs: number;
   }) {
     this.#store = options.store;
     this.#scheduler = options.scheduler;
     this.#log = options.log;
+    this.#leaseMs = options.leaseMs;
     let reject!: (error: FleetError) => void;
     this.ended = new Promise((_, onReject) => {
       reject = onReject;
@@ -54,6 +58,11 @@ export class Term {
 
   get role(): Role {
     return this.#role;
+  }
+
+  /** Whether workers that a predecessor had may still be on their way here. */
+  get isGathering(): boolean {
+    return performance.now() < this.#gatheredMs;
   }
 
   /**
@@ -124,7 +133,9 @@ export class Term {
   async #takeOver(): Promise<void> {
     const scheduler = this.#scheduler;
     this.#role = { status: "taking-over" };
-    scheduler.restore(await this.#store.load(), this.#store.leadership.epoch);
+    const { epoch } = this.#store.leadership;
+    scheduler.restore(await this.#store.load(), epoch);
+    if (epoch > 1) this.#gatheredMs = performance.now() + this.#leaseMs;
     this.#role = { status: "leading" };
     scheduler.start();
     await this.#store.start(

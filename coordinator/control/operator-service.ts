@@ -1,6 +1,7 @@
 /** OperatorService: what people and scripts ask of the coordinator. */
 
 import { randomBytes } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
 import type { handleUnaryCall, ServerUnaryCall, sendUnaryData } from "@grpc/grpc-js";
 import { FleetError } from "../../proto/errors.ts";
 import type {
@@ -16,6 +17,7 @@ import { parseRecipe, type Recipe } from "../../proto/recipe.ts";
 import type { Experiment, OperatorVerb } from "../experiment/experiment.ts";
 import { toStagePlans } from "../experiment/stage-plans.ts";
 import { startTimeline } from "../experiment/timeline.ts";
+import type { Member } from "../member/member.ts";
 import type { Clock } from "../scheduling/scheduler.ts";
 import type { Store } from "../store/store.ts";
 import { RECIPE_LENGTH_MAX } from "./control-limits.ts";
@@ -31,11 +33,14 @@ import { type WatchOptions, watchExperiment } from "./watch-experiment.ts";
 /** Priorities lie within [-PRIORITY_MAX, PRIORITY_MAX]. */
 const PRIORITY_MAX = 1_000;
 const NAME_LENGTH_MAX = 100;
+const GATHERING_POLL_MS = 100;
 
 export interface OperatorServiceOptions extends WatchOptions {
   readonly store: Pick<Store, "add" | "flush">;
   readonly clock: Clock;
   readonly log: Log;
+  /** Whether workers of an earlier coordinator may still be on their way to this one. */
+  readonly isGathering: () => boolean;
 }
 
 export function operatorService(options: OperatorServiceOptions): OperatorServiceServer {
@@ -81,7 +86,7 @@ export function operatorService(options: OperatorServiceOptions): OperatorServic
         .map(toWireEvent),
     })),
     drainWorker: answer(async ({ worker }: DrainWorkerRequest) => {
-      const { id } = findWorker(scheduler.members(), worker).facts;
+      const { id } = (await awaitWorker(worker, options)).facts;
       scheduler.dispatch({ type: "drain-worker", worker: id });
       await store.flush();
       return toWireWorker(findWorker(scheduler.members(), id), clock.monotonicMs());
@@ -91,6 +96,26 @@ export function operatorService(options: OperatorServiceOptions): OperatorServic
     })),
     watchExperiment: watchExperiment(options),
   };
+}
+
+/**
+ * A worker that is not there right after a takeover may come back any moment.
+ *
+ * @throws {FleetError} as {@link findWorker}
+ */
+async function awaitWorker(
+  text: string,
+  { scheduler, isGathering }: OperatorServiceOptions,
+): Promise<Member> {
+  for (;;) {
+    const mayCome = isGathering();
+    try {
+      return findWorker(scheduler.members(), text);
+    } catch (thrown) {
+      if (FleetError.from(thrown).code !== "NOT_FOUND" || !mayCome) throw thrown;
+    }
+    await delay(GATHERING_POLL_MS);
+  }
 }
 
 function unary<Request, Response>(

@@ -100,6 +100,18 @@ describe("operator", function () {
     await back[1]?.receive("dismiss");
   });
 
+  it("drains a worker that has yet to come back to a coordinator that took over", async () => {
+    const { gang } = await training("w0");
+    const [held] = gang.map(({ id, running }) => ({ id, running }));
+    await rig().restart();
+    await assert.rejects(rig().operator.drain("x"), { code: "NOT_FOUND" });
+    await rig().restart();
+    const drained = rig().operator.drain("w0-name");
+    const back = await rig().join("w0", held);
+    assert.equal((await drained).workerId, "w0");
+    await back.receive("abort");
+  });
+
   it("keeps a checkpoint when the only worker of a gang drains", async () => {
     const { gang } = await training("w0");
     await rig().operator.drain("w0");
