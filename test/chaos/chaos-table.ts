@@ -22,6 +22,7 @@ export function table(report: ChaosReport): string {
       faults.filter((record) => nameOf(record) === kind),
     ),
   );
+  rows.push(row("any", faults));
   const lost = experiments.flatMap(({ stepsLost }) => stepsLost);
   const wrong = [
     ...problems,
@@ -51,16 +52,7 @@ function nameOf({ kinds }: FaultRecord): string {
   return kinds.join(" + ");
 }
 
-const HEAD = [
-  "FAULT",
-  "FIRED",
-  "RECOVERED",
-  "STEP AFTER",
-  "WORST",
-  "WHOLE AFTER",
-  "WORST",
-  "GANGS",
-];
+const HEAD = ["FAULT", "FIRED", "RECOVERED", "STEP AFTER", "WORST", "WHOLE AFTER", "WORST"];
 
 function row(kind: string, records: readonly FaultRecord[]): readonly string[] {
   const figures = (pick: (record: FaultRecord) => number | undefined): string[] => {
@@ -76,6 +68,5 @@ function row(kind: string, records: readonly FaultRecord[]): readonly string[] {
     String(records.filter(({ problem }) => problem === undefined).length),
     ...figures(({ stepSeconds }) => stepSeconds),
     ...figures(({ wholeSeconds }) => wholeSeconds),
-    String(records.reduce((sum, { generations }) => sum + generations, 0)),
   ];
 }

@@ -25,8 +25,6 @@ export interface FaultRecord {
   readonly stepSeconds?: number;
   /** To the coordinator knowing that step, with all workers there. */
   readonly wholeSeconds?: number;
-  /** Gangs that were formed meanwhile. */
-  readonly generations: number;
   /** Absent when all is as it was. */
   readonly problem?: string;
 }
@@ -97,7 +95,6 @@ async function strikeAll(
 ): Promise<FaultRecord | undefined> {
   const started = performance.now();
   let at = watch.position();
-  const generations = (): number => watch.position().generation - at.generation;
   const mends: Promise<string>[] = [];
   try {
     for (const [index, kind] of kinds.entries()) {
@@ -114,15 +111,14 @@ async function strikeAll(
     const what = (await Promise.all(mends)).join("; ");
     if (stepSeconds === undefined) return undefined;
     await isKnown(cluster, watch, at, options);
-    const wholeSeconds = seconds(started);
-    return { kinds, at, what, stepSeconds, wholeSeconds, generations: generations() };
+    return { kinds, at, what, stepSeconds, wholeSeconds: seconds(started) };
   } catch (thrown) {
     options.signal.throwIfAborted();
     // The next experiment must find everything mended.
     await Promise.allSettled(mends);
     if (thrown instanceof Unfelt && (await hasSucceeded(watch, options))) return undefined;
     const problem = thrown instanceof Error ? thrown.message : String(thrown);
-    return { kinds, at, what: "", generations: generations(), problem };
+    return { kinds, at, what: "", problem };
   }
 }
 
