@@ -35,7 +35,11 @@ export async function runTorchrun(
   const checkpoint = path.join(dir, "checkpoint.pt");
   const values = { world, threads: 1, batch, size, lines: log, checkpoint };
   const args = Object.entries(values).flatMap(([name, value]) => [`--${name}`, String(value)]);
-  const child = spawn(python, [script, ...args], { stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(python, [script, ...args], {
+    stdio: ["ignore", "pipe", "pipe"],
+    // Where torchrun leaves a folder when it is killed.
+    env: { ...process.env, TMPDIR: dir },
+  });
   let printed = "";
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding("utf8").on("data", (text: string) => {

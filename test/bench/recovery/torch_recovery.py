@@ -10,6 +10,8 @@ for name, kind in [('world', int), ('threads', int), ('batch', int), ('size', in
     p.add_argument('--' + name, type=kind, required=True)
 a = p.parse_args()
 if 'LOCAL_RANK' not in os.environ:
+    # In the store that torchrun shares, a restarted rank may find its peer's address of before, and waits 30 s for it.
+    os.environ['TORCH_DISABLE_SHARE_RDZV_TCP_STORE'] = '1'
     launch = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', str(a.world), '--max-restarts', '1000']
     os.execv(sys.executable, [sys.executable, *launch, *sys.argv])
 import torch, torch.nn as nn, torch.nn.functional as F, torch.distributed as dist
