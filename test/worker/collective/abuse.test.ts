@@ -5,14 +5,12 @@ import { once } from "node:events";
 import net from "node:net";
 import { status } from "@grpc/grpc-js";
 import { FleetError } from "../../../proto/errors.ts";
-import { Lane, type PullRequest } from "../../../proto/gen/peer.ts";
-import { PROTOCOL_VERSION } from "../../../proto/version.ts";
-import type { PeerRefusalReason, PeerServer } from "../../../worker/collective/peer-server.ts";
-import { openClient, pull } from "../../../worker/collective/peer-service.ts";
+import type { PullRequest } from "../../../proto/gen/peer.ts";
+import type { PeerRefusalReason } from "../../../worker/collective/peer-server.ts";
 import { Prng } from "../../support/prng.ts";
 import { until } from "../../support/until.ts";
 import { formGang, type Gang } from "./gang.ts";
-import { formWithRawPeer } from "./raw-peer.ts";
+import { answerOf, formWithRawPeer } from "./raw-peer.ts";
 
 const WORLD_SIZE = 3;
 const FLOATS = 40_000;
@@ -79,11 +77,11 @@ describe("a gang whose peer servers are abused", function () {
     ];
     const flood = async (): Promise<void> => {
       for (let round = 0; round < 10; round++) {
-        const codes = await Promise.all(
-          requests.map(([request]) => codeOf(gang.servers[0]!, request)),
+        const answers = await Promise.all(
+          requests.map(([request]) => answerOf(gang.servers[0]!.address, request)),
         );
         assert.deepEqual(
-          codes,
+          answers.map(({ code }) => code),
           requests.map(([, code]) => code),
         );
       }
@@ -132,22 +130,3 @@ describe("a peer that pulls and does not read", function () {
     await raw.close();
   });
 });
-
-/** The status with which a server answers a request of rank 1 for the small lane. */
-async function codeOf(server: PeerServer, overrides: Partial<PullRequest>): Promise<number> {
-  const client = openClient(server.address, "small");
-  const stream = pull(client, {
-    experimentId: "e1",
-    generation: 4,
-    receiverRank: 1,
-    senderRank: 0,
-    lane: Lane.LANE_SMALL,
-    protocolVersion: PROTOCOL_VERSION,
-    joinToken: "secret",
-    ...overrides,
-  });
-  stream.resume();
-  const [error] = await once(stream, "error").catch((thrown) => [thrown]);
-  client.close();
-  return (error as { code: number }).code;
-}

@@ -2,12 +2,10 @@ import assert from "node:assert/strict";
 import { status } from "@grpc/grpc-js";
 import { type ErrorCode, FleetError } from "../../../proto/errors.ts";
 import { Lane } from "../../../proto/gen/peer.ts";
-import { PROTOCOL_VERSION } from "../../../proto/version.ts";
 import { joinGroup } from "../../../worker/collective/peer-group.ts";
-import type { PeerServer } from "../../../worker/collective/peer-server.ts";
-import { startPeerServer } from "../../../worker/collective/peer-server.ts";
-import { openClient, pull } from "../../../worker/collective/peer-service.ts";
+import { type PeerServer, startPeerServer } from "../../../worker/collective/peer-server.ts";
 import { formGang, joinDefaults, startLoopbackServer } from "./gang.ts";
+import { answerOf } from "./raw-peer.ts";
 
 function assertFleetError(code: ErrorCode, pattern: RegExp) {
   return (error: unknown) => {
@@ -53,7 +51,7 @@ describe("the formation of a generation", function () {
     const peers = peersOf(servers);
     const first = joinGroup({ ...joinDefaults(servers[0]!, 0), peers });
     // Rank 1's server answers that it has not joined: rank 0 has asked at least once by then.
-    await answerOf(servers[1]!, { generation: 4 });
+    await answerOf(servers[1]!.address);
     const second = joinGroup({ ...joinDefaults(servers[1]!, 1), peers });
     const groups = await Promise.all([first, second]);
     await Promise.all(groups.map((group) => group.barrier()));
@@ -166,7 +164,7 @@ describe("a pull", function () {
       [{ receiverRank: 1 }, status.INVALID_ARGUMENT, /twice/],
     ] as const;
     for (const [request, code, details] of refusals) {
-      const answer = await answerOf(server, request);
+      const answer = await answerOf(server.address, request);
       assert.equal(answer.code, code, answer.details);
       assert.match(answer.details, details);
     }
@@ -174,27 +172,3 @@ describe("a pull", function () {
     await gang.close();
   });
 });
-
-/** The status with which the server answers a request that it refuses. */
-async function answerOf(
-  server: PeerServer,
-  overrides: Partial<Parameters<typeof pull>[1]>,
-): Promise<{ code: number; details: string }> {
-  const client = openClient(server.address, "small");
-  const stream = pull(client, {
-    experimentId: "e1",
-    generation: 4,
-    receiverRank: 1,
-    senderRank: 0,
-    lane: Lane.LANE_SMALL,
-    protocolVersion: PROTOCOL_VERSION,
-    joinToken: "secret",
-    ...overrides,
-  });
-  stream.resume();
-  const error = await new Promise<{ code: number; details: string }>((resolve) => {
-    stream.once("error", resolve as () => void);
-  });
-  client.close();
-  return error;
-}

@@ -1,10 +1,14 @@
 import { once } from "node:events";
-import { type Client, Server, ServerCredentials } from "@grpc/grpc-js";
-import { Lane } from "../../../proto/gen/peer.ts";
+import { type Client, Server, ServerCredentials, type ServiceError } from "@grpc/grpc-js";
+import { Lane, type PullRequest } from "../../../proto/gen/peer.ts";
+import type { Transport } from "../../../proto/transport.ts";
 import { PROTOCOL_VERSION } from "../../../proto/version.ts";
 import { encodeNotice, type FrameScope, hashExperiment } from "../../../worker/collective/frame.ts";
-import type { JoinOptions, PeerGroup } from "../../../worker/collective/peer-group.ts";
-import { joinGroup } from "../../../worker/collective/peer-group.ts";
+import {
+  type JoinOptions,
+  joinGroup,
+  type PeerGroup,
+} from "../../../worker/collective/peer-group.ts";
 import {
   openClient,
   type PullCall,
@@ -62,15 +66,7 @@ export async function formWithRawPeer(overrides: Partial<JoinOptions> = {}): Pro
   function pullLane(lane: "small" | "bulk"): PullStream {
     const client = openClient(real.address, lane);
     clients.push(client);
-    const stream = pull(client, {
-      experimentId: "e1",
-      generation: 4,
-      receiverRank: 1,
-      senderRank: 0,
-      lane: lane === "bulk" ? Lane.LANE_BULK : Lane.LANE_SMALL,
-      protocolVersion: PROTOCOL_VERSION,
-      joinToken: "secret",
-    });
+    const stream = pull(client, requestFor(lane));
     // Rank 0 is made to end the streams; how is for it to say.
     stream.on("error", () => {});
     stream.on("status", () => cut.add(lane));
@@ -100,4 +96,31 @@ export async function formWithRawPeer(overrides: Partial<JoinOptions> = {}): Pro
       server.forceShutdown();
     },
   };
+}
+
+/** How an honest rank 1 asks rank 0 for a lane. */
+function requestFor(lane: "small" | "bulk"): PullRequest {
+  return {
+    experimentId: "e1",
+    generation: 4,
+    receiverRank: 1,
+    senderRank: 0,
+    lane: lane === "bulk" ? Lane.LANE_BULK : Lane.LANE_SMALL,
+    protocolVersion: PROTOCOL_VERSION,
+    joinToken: "secret",
+  };
+}
+
+/** How a call of rank 1 for the small lane of the rank at `address` ends. */
+export async function answerOf(
+  address: string,
+  overrides: Partial<PullRequest> = {},
+  transport?: Transport,
+): Promise<ServiceError> {
+  const client = openClient(address, "small", transport);
+  const stream = pull(client, { ...requestFor("small"), ...overrides });
+  stream.resume();
+  const error = await new Promise<ServiceError>((resolve) => stream.once("error", resolve));
+  client.close();
+  return error;
 }

@@ -1,14 +1,12 @@
 import assert from "node:assert/strict";
-import { type ServiceError, status } from "@grpc/grpc-js";
+import { status } from "@grpc/grpc-js";
 import { FleetError } from "../../../proto/errors.ts";
-import { Lane } from "../../../proto/gen/peer.ts";
 import { PLAINTEXT, type Transport } from "../../../proto/transport.ts";
-import { PROTOCOL_VERSION } from "../../../proto/version.ts";
 import { joinGroup } from "../../../worker/collective/peer-group.ts";
-import { openClient, pull } from "../../../worker/collective/peer-service.ts";
 import { sharedFloats } from "../../../worker/collective/process-group.ts";
 import { testTransport } from "../../support/certificates.ts";
 import { formGang, joinDefaults, startLoopbackServer } from "./gang.ts";
+import { answerOf } from "./raw-peer.ts";
 
 /** Beyond what travels in one hop, so that both lanes are used. */
 const FLOATS = 100_000;
@@ -73,18 +71,18 @@ describe("a peer server with TLS", function () {
       shutDown: async () => {},
     });
     for (const transport of [stranger, PLAINTEXT, testTransport("expired")]) {
-      const { code, details } = await answerOf(server.address, transport);
+      const { code, details } = await answerOf(server.address, {}, transport);
       assert.equal(code, status.UNAVAILABLE, details);
     }
     assert.deepEqual(served, []);
-    const { details } = await answerOf(server.address, member);
+    const { details } = await answerOf(server.address, {}, member);
     assert.deepEqual([served, details], [[1], "seen"]);
     await server.close();
   });
 
   it("still wants the join token of a caller with a good certificate", async () => {
     const server = await startLoopbackServer({ transport: member });
-    const { code, details } = await answerOf(server.address, member, "guess");
+    const { code, details } = await answerOf(server.address, { joinToken: "guess" }, member);
     assert.deepEqual(
       [code, details],
       [status.UNAUTHENTICATED, "the join token is not this cluster's"],
@@ -114,26 +112,4 @@ async function formingAgainst(own: Transport, theirs: Transport): Promise<void> 
   } finally {
     await Promise.all([first.close(), second.close()]);
   }
-}
-
-/** How a call of rank 1 for rank 0's small lane ends. */
-async function answerOf(
-  address: string,
-  transport: Transport,
-  joinToken = "secret",
-): Promise<ServiceError> {
-  const client = openClient(address, "small", transport);
-  const stream = pull(client, {
-    experimentId: "e1",
-    generation: 4,
-    receiverRank: 1,
-    senderRank: 0,
-    lane: Lane.LANE_SMALL,
-    protocolVersion: PROTOCOL_VERSION,
-    joinToken,
-  });
-  stream.resume();
-  const error = await new Promise<ServiceError>((resolve) => stream.once("error", resolve));
-  client.close();
-  return error;
 }
