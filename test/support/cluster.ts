@@ -4,7 +4,6 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import sharp from "sharp";
 import { stringify } from "yaml";
 import type { Straggler } from "../../proto/gen/coordinator.ts";
@@ -28,7 +27,9 @@ export interface Cluster {
   readonly workDir: string;
   readonly coordinator: TestProcess;
   readonly workers: readonly TestProcess[];
-  /** Runs `coordinator ARGS --coordinator ADDRESS` to its end. */
+  /** Starts `coordinator ARGS --coordinator ADDRESS`. */
+  command(...args: string[]): TestProcess;
+  /** Runs such a command to its end. */
   cli(...args: string[]): Promise<Exit>;
   /** The same with --json; fails unless it exits with 0. */
   json<T>(...args: string[]): Promise<T>;
@@ -53,14 +54,16 @@ async function startCluster(dir: string, options: ClusterOptions): Promise<Clust
   const [line] = await coordinator.output(/^\{.*\}$/m);
   const { grpc: address, http } = JSON.parse(line) as { grpc: string; http: string };
   const workers: TestProcess[] = [];
-  const cli = (...args: string[]): Promise<Exit> =>
-    startNode([COORDINATOR_MAIN, ...args, "--coordinator", address, ...flags], { env }).exited();
+  const command = (...args: string[]): TestProcess =>
+    startNode([COORDINATOR_MAIN, ...args, "--coordinator", address, ...flags], { env });
+  const cli = (...args: string[]): Promise<Exit> => command(...args).exited();
   return {
     address,
     http,
     workDir,
     coordinator,
     workers,
+    command,
     cli,
     async json<T>(...args: string[]) {
       const { code, stdout, stderr } = await cli(...args, "--json");
@@ -136,22 +139,32 @@ export function useCluster(
   };
 }
 
-/** Polls an experiment until it is as wanted; fails when it ends otherwise or takes too long. */
+/** Watches an experiment until it is as wanted; fails when it ends otherwise or takes too long. */
 export async function untilExperiment(
   cluster: Cluster,
   id: string,
   isWanted: (experiment: ShownExperiment) => boolean,
   deadlineMs: number,
 ): Promise<ShownExperiment> {
-  const deadline = performance.now() + deadlineMs;
-  for (;;) {
-    const shown = await cluster.json<ShownExperiment>("show", id);
-    if (isWanted(shown)) return shown;
-    const isOver = ["succeeded", "failed", "cancelled"].includes(shown.state);
-    const isLate = performance.now() > deadline;
-    assert.ok(!isOver && !isLate, `${id} is ${shown.state}: ${shown.reason}`);
-    await delay(50);
-  }
+  const watching = cluster.command("watch", id, "--json");
+  const late = setTimeout(() => watching.child.kill(), deadlineMs);
+  let last: ShownExperiment | undefined;
+  let line = "";
+  const wanted = await new Promise<ShownExperiment | undefined>((resolve) => {
+    watching.child.stdout?.on("data", (text: string) => {
+      const lines = `${line}${text}`.split("\n");
+      line = lines.pop() ?? "";
+      for (const each of lines) {
+        last = JSON.parse(each) as ShownExperiment;
+        if (isWanted(last)) return resolve(last);
+      }
+    });
+    watching.exited().then(() => resolve(undefined));
+  });
+  clearTimeout(late);
+  const { stderr } = await watching.end();
+  assert.ok(wanted, `${id} is ${last?.state}: ${last?.reason} ${stderr}`);
+  return wanted;
 }
 
 export interface ShownExperiment {
@@ -161,6 +174,9 @@ export interface ShownExperiment {
   readonly reason: string;
   readonly generation: number;
   readonly errorCode?: string;
+  /** Ids of the gang's members, in rank order. */
+  readonly workers: readonly string[];
+  readonly membershipChanges: number;
   readonly stragglers: readonly Straggler[];
   readonly progress?: {
     readonly step: number;
