@@ -64,5 +64,8 @@ function witnessCheckpoint(
   const isKnown =
     newest && "step" in newest && newest.step === step && newest.stage === stages[stageIndex]?.name;
   if (step === undefined || isKnown) return experiment;
-  return note(experiment, "checkpoint", { message: `step ${step} is durable`, step, now });
+  const { progress } = experiment;
+  const reported = progress ? { progress: { ...progress, checkpointStep: step } } : {};
+  const message = `step ${step} is durable`;
+  return note({ ...experiment, ...reported }, "checkpoint", { message, step, now });
 }

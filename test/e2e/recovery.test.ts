@@ -17,19 +17,20 @@ describe("a gang of which a worker is lost", function () {
   const suite = useCluster({ images: { train: STEPS, val: 2 }, workers: 3 });
   let undisturbed = "";
 
-  const submit = () =>
+  const submit = (epochs = 2, elastic = {}) =>
     suite.submit(
       tinyRecipe(suite.data, {
         stages: ["pretrain"],
         pretrain: {
           workers: 2,
           batchPerWorker: 2,
-          epochs: 2,
+          epochs,
           optimizer: { type: "lars", lr: 0.3 },
           // Nothing is on disk before the end.
-          checkpoint: { everyEpochs: 2 },
+          checkpoint: { everyEpochs: epochs },
           monitor: { everyEpochs: 1 },
         },
+        elastic,
       }),
     );
   const finish = (id: string): Promise<ShownExperiment> =>
@@ -97,6 +98,33 @@ describe("a gang of which a worker is lost", function () {
     assert.match(stderr, /stopped at a step boundary/);
     await finish(id);
     assertUndisturbed(id);
+  });
+
+  it("goes on without it when nobody comes, and grows when somebody does", async () => {
+    const { cluster } = suite;
+    const id = await submit(10_000, { minWorkers: 1, waitSeconds: 1 });
+    const victim = await processOf(id, 1, 10);
+    assert.equal((await victim.end("SIGKILL")).signal, "SIGKILL");
+    const trainsOn =
+      (size: number, beyond: number) =>
+      ({ state, workers, progress }: ShownExperiment) =>
+        state === "running" && workers.length === size && (progress?.step ?? 0) > beyond;
+    const alone = await untilExperiment(cluster, id, trainsOn(1, 10), 60_000);
+    assert.equal(alone.reason, "on 1 of 2 workers");
+    await cluster.addWorkers(1);
+    const grown = await untilExperiment(cluster, id, trainsOn(2, alone.progress!.step), 60_000);
+    assert.equal(grown.membershipChanges, 1);
+
+    await cluster.cli("cancel", id);
+    const isCancelled = ({ state }: ShownExperiment) => state === "cancelled";
+    const { progress } = await untilExperiment(cluster, id, isCancelled, 30_000);
+    const steps = readScalars(cluster, id, "pretrain").map(({ step }) => step);
+    assert.deepEqual(
+      steps,
+      steps.map((_, index) => index + 1),
+    );
+    assert.ok(steps.length >= grown.progress!.step);
+    assert.equal(progress!.checkpointStep, steps.length);
   });
 });
 
