@@ -8,6 +8,7 @@ import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { ERROR_SPECS } from "../../proto/errors.ts";
+import { type FaultProxy, startFaultProxy } from "../support/fault-proxy.ts";
 import {
   COORDINATOR_MAIN,
   type Exit,
@@ -18,7 +19,6 @@ import {
   type TestRedis,
   WORKER_MAIN,
 } from "../support/processes.ts";
-import { type FaultProxy, startFaultProxy } from "./fault-proxy.ts";
 
 /** Exit statuses with which a coordinator leaves the field to others. */
 const COORDINATOR_RETIRES: readonly number[] = [

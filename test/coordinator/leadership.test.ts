@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { Redis } from "ioredis";
 import type { Coordinator } from "../../coordinator/start-coordinator.ts";
 import type { FleetError } from "../../proto/errors.ts";
-import { startPartitionProxy } from "../support/partition-proxy.ts";
+import { startFaultProxy } from "../support/fault-proxy.ts";
 import { startRedis, type TestRedis } from "../support/processes.ts";
 import { until } from "../support/until.ts";
 import { CoordinatorRig, type RigOptions } from "./coordinator-rig.ts";
@@ -152,8 +152,8 @@ describe("leadership", function () {
 
   describe("is lost", () => {
     it("to the standby when the leader is cut off from Redis, and the gang with it", async () => {
-      const proxy = await startPartitionProxy(redis.port);
-      const redisUrl = `redis://127.0.0.1:${proxy.port}/0`;
+      const proxy = await startFaultProxy(`127.0.0.1:${redis.port}`);
+      const redisUrl = `redis://${proxy.address}/0`;
       const { leader, standby } = await openTwo(SHORT_MS, { redisUrl });
       const { id, gang } = await train(leader);
       const { generation: before } = await leader.operator.get(id);
@@ -163,13 +163,13 @@ describe("leadership", function () {
       await until("a renewal", async () => (await client.pttl(leaderKey)) > SHORT_MS - 50);
       await until("the next", async () => (await client.pttl(leaderKey)) < SHORT_MS - 60);
       await until("and one more", async () => (await client.pttl(leaderKey)) > SHORT_MS - 50);
-      proxy.cut();
+      proxy.hold();
       // What the successor will not know of must not be answered as done.
       const refused = assert.rejects(leader.operator.pause(other), { code: "LEADERSHIP_LOST" });
       const error = await endOf(leader.coordinator);
       assert.equal(error.code, "LEADERSHIP_LOST");
       assert.match(error.message, /replaced by a standby: Redis has not answered for \d+ ms/);
-      assert.ok(proxy.heldBack > 0);
+      assert.ok(proxy.heldBytes > 0);
       await standby.untilLeading();
       await assert.rejects(leader.operator.list(), { code: "LEADERSHIP_LOST" });
       gang[0]?.progress(99);
@@ -190,10 +190,10 @@ describe("leadership", function () {
     });
 
     it("to one that came while the leader was cut off, once Redis answers again", async () => {
-      const proxy = await startPartitionProxy(redis.port);
-      const redisUrl = `redis://127.0.0.1:${proxy.port}/0`;
+      const proxy = await startFaultProxy(`127.0.0.1:${redis.port}`);
+      const redisUrl = `redis://${proxy.address}/0`;
       const leader = await open({ leaderTtlMs: SHORT_MS, redisUrl });
-      proxy.cut();
+      proxy.hold();
       const successor = await open({ leaderTtlMs: SHORT_MS, prefix: leader.prefix });
       await successor.untilLeading();
       assert.equal(leader.coordinator.role.status, "leading");

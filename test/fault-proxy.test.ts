@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import net from "node:net";
-import { until } from "../support/until.ts";
-import { type FaultProxy, startFaultProxy } from "./fault-proxy.ts";
+import { type FaultProxy, startFaultProxy } from "./support/fault-proxy.ts";
+import { until } from "./support/until.ts";
 
 describe("fault proxy", () => {
   let server: net.Server;
