@@ -23,6 +23,7 @@ import { CheckpointHost } from "./checkpoint-host.ts";
 import { EngineHost, type StageEvent, type StageOutcome } from "./engine-host.ts";
 import { FleetSession } from "./fleet-session.ts";
 import { startHttpServer } from "./http-server.ts";
+import { lostRanksOf } from "./lost-ranks.ts";
 import { ProgressReporter } from "./progress-reporter.ts";
 import { withStep } from "./rank-times.ts";
 import { StageRunner } from "./stage-runner.ts";
@@ -362,13 +363,6 @@ class StageReporter {
 
 function fencing({ experimentId, stage, generation, rank }: Assignment) {
   return { experimentId, stage, generation, rank };
-}
-
-/** Whom the gang has lost, in this worker's or a peer's words; not who has stopped by itself. */
-function lostRanksOf({ code, detail }: FleetError): number[] {
-  if (code !== "GENERATION_ABORTED" || "cause" in detail) return [];
-  const ranks = detail["ranks"] ?? detail["rank"];
-  return ranks === undefined ? [] : String(ranks).split(",").map(Number);
 }
 
 function runningOf({ assignment, step }: ActiveStage): Running {

@@ -31,13 +31,14 @@ import type { CheckpointHost, StageCheckpoints } from "./checkpoint-host.ts";
 import type { EngineHost, StageEvent, StageOutcome } from "./engine-host.ts";
 import { monitorPlan, type Place, trainPlan, validationPlan } from "./load-plans.ts";
 import { logIndexing } from "./log-indexing.ts";
+import { lostRanksOf } from "./lost-ranks.ts";
 import type { MonitorData } from "./monitor-data.ts";
 import { MonitorLoaders } from "./monitor-loaders.ts";
 import { openStageData, type StageData } from "./stage-data.ts";
 import { waitTogether } from "./wait-together.ts";
 
 export interface StageRunnerOptions {
-  readonly engine: EngineHost;
+  readonly engine: Pick<EngineHost, "run" | "stop" | "replicaStep">;
   readonly checkpoints: CheckpointHost;
   readonly server: PeerServer;
   readonly workDir: string;
@@ -67,6 +68,8 @@ export class StageRunner {
   readonly #abort = new AbortController();
   readonly #openLoaders: Loaders[] = [];
   #group: PeerGroup | undefined;
+  /** Why the gang has ended early. */
+  #broken: FleetError | undefined;
   #bridge: GroupBridge | undefined;
   #monitorLoaders: MonitorLoaders | undefined;
   #checkpoints: StageCheckpoints | undefined;
@@ -135,11 +138,19 @@ export class StageRunner {
     }
     if (this.#keepsCheckpoint) await this.#checkpoints?.idle();
     if (outcome.type === "stopped") {
-      outcome = { ...outcome, checkpointStep: this.#checkpoints?.kept.step };
+      const error = this.#rootOf(outcome.error);
+      outcome = { ...outcome, checkpointStep: this.#checkpoints?.kept.step, error };
     }
     await this.#takeDown(outcome);
     if (outcome.type === "finished") await this.#leaveConfusion();
     return outcome;
+  }
+
+  /** A stage that was told to stop may not have noticed that its gang had lost somebody before. */
+  #rootOf(error: FleetError): FleetError {
+    const broken = this.#broken;
+    if (error.code !== "GENERATION_ABORTED" || lostRanksOf(error).length > 0) return error;
+    return broken && lostRanksOf(broken).length > 0 ? broken : error;
   }
 
   async #run(listener: StageListener): Promise<StageOutcome> {
@@ -161,6 +172,9 @@ export class StageRunner {
       signal: this.#abort.signal,
     });
     this.#group = group;
+    group.failed.then((error) => {
+      this.#broken = error;
+    });
     listener.onGroup(group);
     const open = (split: SplitName): Promise<Dataset> => this.#openSplit(split);
     const data = await waitTogether(group, openStageData(this.recipe, this.stage, open));
