@@ -150,7 +150,7 @@ export async function untilExperiment(
   const late = setTimeout(() => watching.child.kill(), deadlineMs);
   let last: ShownExperiment | undefined;
   let line = "";
-  const wanted = await new Promise<ShownExperiment | undefined>((resolve) => {
+  const wanted = await new Promise<ShownExperiment | undefined>((resolve, reject) => {
     watching.child.stdout?.on("data", (text: string) => {
       const lines = `${line}${text}`.split("\n");
       line = lines.pop() ?? "";
@@ -159,7 +159,7 @@ export async function untilExperiment(
         if (isWanted(last)) return resolve(last);
       }
     });
-    watching.exited().then(() => resolve(undefined));
+    watching.exited().then(() => resolve(undefined), reject);
   });
   clearTimeout(late);
   const { stderr } = await watching.end();

@@ -172,7 +172,7 @@ export class StageRunner {
       signal: this.#abort.signal,
     });
     this.#group = group;
-    group.failed.then((error) => {
+    void group.failed.then((error) => {
       this.#broken = error;
     });
     listener.onGroup(group);
