@@ -6,6 +6,7 @@
  */
 
 import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
 import { Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { FleetError } from "../../proto/errors.ts";
 import {
@@ -71,10 +72,19 @@ export class OperatorClient {
     return client;
   }
 
-  /** Gives the new experiment's id. */
-  async submit(request: SubmitRequest): Promise<string> {
-    const response = await this.#call((...tail: CallTail<{ experimentId: string }>) =>
-      this.#client.submit(request, ...tail),
+  /**
+   * Gives the new experiment's id.
+   *
+   * @param requestId of a request that may have been made before
+   */
+  async submit(
+    request: Omit<SubmitRequest, "requestId">,
+    requestId: string = randomUUID(),
+  ): Promise<string> {
+    const response = await this.#call(
+      (...tail: CallTail<{ experimentId: string }>) =>
+        this.#client.submit({ ...request, requestId }, ...tail),
+      { isRepeatable: true },
     );
     return response.experimentId;
   }

@@ -81,6 +81,8 @@ export interface StageProgress {
 
 export interface Experiment {
   readonly id: string;
+  /** Of the request that has submitted it. */
+  readonly requestId?: string;
   readonly name: string;
   readonly recipeName: string;
   /** Higher goes first. */

@@ -456,6 +456,11 @@ export interface SubmitRequest {
   priority: number;
   /** A person's name for the experiment; the recipe's name when empty. */
   name: string;
+  /**
+   * Drawn by the caller: a request that is made again, since its answer was lost, adds nothing.
+   * Each request is another one when it is empty.
+   */
+  requestId: string;
 }
 
 export interface SubmitResponse {
@@ -3421,7 +3426,7 @@ export const Dismiss: MessageFns<Dismiss> = {
 };
 
 function createBaseSubmitRequest(): SubmitRequest {
-  return { recipeJson: "", priority: 0, name: "" };
+  return { recipeJson: "", priority: 0, name: "", requestId: "" };
 }
 
 export const SubmitRequest: MessageFns<SubmitRequest> = {
@@ -3434,6 +3439,9 @@ export const SubmitRequest: MessageFns<SubmitRequest> = {
     }
     if (message.name !== "") {
       writer.uint32(26).string(message.name);
+    }
+    if (message.requestId !== "") {
+      writer.uint32(34).string(message.requestId);
     }
     return writer;
   },
@@ -3475,6 +3483,14 @@ export const SubmitRequest: MessageFns<SubmitRequest> = {
             message.name = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3496,6 +3512,11 @@ export const SubmitRequest: MessageFns<SubmitRequest> = {
         : "",
       priority: isSet(object.priority) ? globalThis.Number(object.priority) : 0,
       name: isSet(object.name) ? globalThis.String(object.name) : "",
+      requestId: isSet(object.requestId)
+        ? globalThis.String(object.requestId)
+        : isSet(object.request_id)
+        ? globalThis.String(object.request_id)
+        : "",
     };
   },
 
@@ -3510,6 +3531,9 @@ export const SubmitRequest: MessageFns<SubmitRequest> = {
     if (message.name !== "") {
       obj.name = message.name;
     }
+    if (message.requestId !== "") {
+      obj.requestId = message.requestId;
+    }
     return obj;
   },
 
@@ -3521,6 +3545,7 @@ export const SubmitRequest: MessageFns<SubmitRequest> = {
     message.recipeJson = object.recipeJson ?? "";
     message.priority = object.priority ?? 0;
     message.name = object.name ?? "";
+    message.requestId = object.requestId ?? "";
     return message;
   },
 };

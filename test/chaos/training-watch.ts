@@ -1,5 +1,6 @@
 /** How far an experiment has come: by its ranks' own logs, and by what the coordinator says. */
 
+import { randomUUID } from "node:crypto";
 import { closeSync, existsSync, fstatSync, openSync, readdirSync, readSync } from "node:fs";
 import path from "node:path";
 import {
@@ -90,7 +91,10 @@ export class TrainingWatch {
 /** Submits a recipe. @returns the experiment's id */
 export async function submit(cluster: ChaosCluster, recipe: object): Promise<string> {
   const request = { recipeJson: JSON.stringify(recipe), priority: 0, name: "" };
-  const { id } = await order(cluster, async (client) => ({ id: await client.submit(request) }));
+  const requestId = randomUUID();
+  const { id } = await order(cluster, async (client) => ({
+    id: await client.submit(request, requestId),
+  }));
   return id;
 }
 
