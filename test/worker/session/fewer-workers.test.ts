@@ -1,9 +1,7 @@
 import assert from "node:assert/strict";
 import path from "node:path";
 import type { Assignment } from "../../../proto/gen/coordinator.ts";
-import { openLog } from "../../../proto/log.ts";
 import { parseRecipe, type RecipeInput, type StageName } from "../../../proto/recipe.ts";
-import { PLAINTEXT } from "../../../proto/transport.ts";
 import type { PeerServer } from "../../../worker/collective/peer-server.ts";
 import { CheckpointHost } from "../../../worker/session/checkpoint-host.ts";
 import { EngineHost, type StageOutcome } from "../../../worker/session/engine-host.ts";
@@ -13,6 +11,7 @@ import { readWeights, tinyRecipe, writeImages } from "../../support/cluster.ts";
 import { tempDir } from "../../support/processes.ts";
 import { worstError } from "../../support/worst-error.ts";
 import { startLoopbackServer } from "../collective/gang.ts";
+import { runnerOptions } from "./runner-options.ts";
 
 const RANKS = 4;
 /** Shares of 8 of 30 images: an epoch has 3, 3 and 2 images of each rank. */
@@ -50,19 +49,10 @@ describe("a recipe of 4 ranks", function () {
   });
 
   function openRunner(assignment: Assignment): StageRunner {
-    return new StageRunner(assignment, {
-      engine: engines[assignment.rank]!,
-      checkpoints,
-      server: servers[assignment.rank]!,
-      workDir: path.join(temporary.dir, "work"),
-      // In this thread: starting others takes longer than all they would load.
-      loaderThreads: 0,
-      joinToken: "secret",
-      transport: PLAINTEXT,
-      collectiveTimeoutMs: undefined,
-      logSamples: false,
-      log: openLog({ level: "silent", process: "test" }),
-    });
+    const { rank } = assignment;
+    const own = { engine: engines[rank]!, checkpoints, server: servers[rank]! };
+    const workDir = path.join(temporary.dir, "work");
+    return new StageRunner(assignment, runnerOptions({ ...own, workDir }));
   }
 
   function assignmentsOf(

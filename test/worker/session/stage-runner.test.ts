@@ -2,9 +2,7 @@ import assert from "node:assert/strict";
 import path from "node:path";
 import { FleetError } from "../../../proto/errors.ts";
 import type { Assignment } from "../../../proto/gen/coordinator.ts";
-import { openLog } from "../../../proto/log.ts";
 import { parseRecipe } from "../../../proto/recipe.ts";
-import { PLAINTEXT } from "../../../proto/transport.ts";
 import type { PeerGroup } from "../../../worker/collective/peer-group.ts";
 import type { PeerServer } from "../../../worker/collective/peer-server.ts";
 import { CheckpointHost } from "../../../worker/session/checkpoint-host.ts";
@@ -15,6 +13,7 @@ import { tinyRecipe, writeImages } from "../../support/cluster.ts";
 import { type FaultProxy, startFaultProxy } from "../../support/fault-proxy.ts";
 import { tempDir } from "../../support/processes.ts";
 import { startLoopbackServer } from "../collective/gang.ts";
+import { runnerOptions } from "./runner-options.ts";
 
 const STOPPED = new FleetError("GENERATION_ABORTED", "stopped at a step boundary");
 const GIVE_UP = { atStepBoundary: false, keepCheckpoint: false };
@@ -60,18 +59,9 @@ describe("a stage that was told to stop", function () {
       stop: () => endStep({ type: "stopped", step: 3, checkpointStep: undefined, error: STOPPED }),
       replicaStep: () => 0,
     };
-    const runner = new StageRunner(assignmentOf(rank), {
-      engine,
-      checkpoints,
-      server: servers[rank]!,
-      workDir: path.join(temporary.dir, "work"),
-      loaderThreads: 0,
-      joinToken: "secret",
-      transport: PLAINTEXT,
-      collectiveTimeoutMs: undefined,
-      logSamples: false,
-      log: openLog({ level: "silent", process: "test" }),
-    });
+    const workDir = path.join(temporary.dir, "work");
+    const own = { engine, checkpoints, server: servers[rank]!, workDir };
+    const runner = new StageRunner(assignmentOf(rank), runnerOptions(own));
     const outcome = runner.run({ onGroup, onEvent: () => {}, onSkipped: () => {} });
     return { runner, group, outcome };
   }
