@@ -30,6 +30,7 @@ export class Term {
   #role: Role = { status: "taking-over" };
   #address = "";
   #waiting: Promise<unknown> = Promise.resolve();
+  /** Until when workers may be on their way; by `performance.now()`. */
   #gatheredMs = 0;
 
   constructor(options: {

@@ -126,7 +126,9 @@ function progressed(
   // Only rank 0 speaks for the gang.
   if (phase.gang[0] !== event.worker) return stay(experiment);
   if (event.progress.stage !== presentStage(experiment).name) return stay(experiment);
-  const { progress } = event;
+  // A new gang knows of no checkpoint until it has written one; those before it are still there.
+  const { checkpointStep } = experiment.progress ?? {};
+  const progress = { ...(checkpointStep ? { checkpointStep } : {}), ...event.progress };
   const seen = { ...witnessProgress(experiment, progress, now), progress };
   if (phase.status === "running") return stay(reach(seen, progress.step));
   return stay(reach(run(resumed(seen, progress.step, now), phase, now), progress.step));

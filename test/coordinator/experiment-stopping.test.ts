@@ -153,6 +153,14 @@ describe("timeline", () => {
     );
   });
 
+  it("goes on with the newest checkpoint when a later gang has written none yet", () => {
+    const run = running().progress(11, { checkpointStep: 10 });
+    run.fail("w0").leave("w0", "w1", "w2").assign().progress(12);
+    assert.equal(run.experiment.progress?.checkpointStep, 10);
+    run.progress(21, { checkpointStep: 20 });
+    assert.equal(run.experiment.progress?.checkpointStep, 20);
+  });
+
   it("tells when a problem of the storage begins and when it is over", () => {
     const run = running().progress(2, { storageProblem: "disk full" });
     run.progress(3, { storageProblem: "disk full" }).progress(4).progress(5);
