@@ -81,6 +81,7 @@ export function operatorService(options: OperatorServiceOptions): OperatorServic
       workers: scheduler.members().map((member) => toWireWorker(member, clock.monotonicMs())),
     })),
     watchExperiment: watchExperiment(options),
+    readLogs: (call) => call.destroy(new FleetError("USAGE", "there are no logs")),
   };
 }
 

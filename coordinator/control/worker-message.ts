@@ -161,6 +161,7 @@ export function parseWorkerMessage({ message }: WorkerMessage): WorkerSays {
     }
     case "register":
       throw new FleetError("USAGE", "register: the worker has registered already");
+    case "logLines":
     case undefined:
       throw new FleetError("USAGE", "the message is empty or of a later version");
   }

@@ -226,6 +226,7 @@ export interface WorkerMessage {
     | { $case: "failure"; value: StageFailure }
     | { $case: "stopped"; value: Stopped }
     | { $case: "draining"; value: Draining }
+    | { $case: "logLines"; value: LogLines }
     | undefined;
 }
 
@@ -255,6 +256,18 @@ export interface Register {
    * lower epoch has been replaced.
    */
   epochSeen: number;
+  /** Absent when the worker takes any work. */
+  dedication?: Dedication | undefined;
+}
+
+/** The only work that a worker takes. */
+export interface Dedication {
+  /** Any experiment when it is empty. */
+  experimentId: string;
+  /** Any stage when it is unspecified. */
+  stage: Stage;
+  /** The coordinator sends the worker away, with exit status 0, once that work is over. */
+  leaveWhenOver: boolean;
 }
 
 export interface Running {
@@ -289,6 +302,34 @@ export interface RankTimes {
  */
 export interface Draining {
   because: string;
+}
+
+/** Lines of workers' logs, oldest first. */
+export interface LogLines {
+  lines: LogLine[];
+  /** Lines before these that were given up, since there were too many. */
+  dropped: number;
+}
+
+export interface LogLine {
+  unixMs: number;
+  /** "trace" to "fatal". */
+  level: string;
+  experimentId: string;
+  stage: Stage;
+  generation: number;
+  /** Absent when the line is of no rank. */
+  rank?: number | undefined;
+  step?:
+    | number
+    | undefined;
+  /** What happened, for people. */
+  event: string;
+  /** Everything else about it, as a JSON object; empty when there is nothing. */
+  detailsJson: string;
+  workerName: string;
+  /** Rises from line to line of an experiment; drawn by the coordinator. */
+  cursor: string;
 }
 
 /** Sent by rank 0 at most twice a second, and always for the last step of an epoch. */
@@ -508,6 +549,19 @@ export interface ListEventsResponse {
   events: TimelineEvent[];
 }
 
+export interface ReadLogsRequest {
+  experimentId: string;
+  /** Of this rank only. */
+  rank?:
+    | number
+    | undefined;
+  /** Of this level and those above it; all when it is empty. */
+  level: string;
+  /** Only the newest so many of those that are kept; all when it is 0. */
+  last: number;
+  follow: boolean;
+}
+
 export interface TimelineEvent {
   /** Rises from event to event of an experiment. */
   sequence: number;
@@ -652,6 +706,9 @@ export const WorkerMessage: MessageFns<WorkerMessage> = {
       case "draining":
         Draining.encode(message.message.value, writer.uint32(58).fork()).join();
         break;
+      case "logLines":
+        LogLines.encode(message.message.value, writer.uint32(66).fork()).join();
+        break;
     }
     return writer;
   },
@@ -725,6 +782,14 @@ export const WorkerMessage: MessageFns<WorkerMessage> = {
             message.message = { $case: "draining", value: Draining.decode(reader, reader.uint32()) };
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.message = { $case: "logLines", value: LogLines.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -753,6 +818,10 @@ export const WorkerMessage: MessageFns<WorkerMessage> = {
         ? { $case: "stopped", value: Stopped.fromJSON(object.stopped) }
         : isSet(object.draining)
         ? { $case: "draining", value: Draining.fromJSON(object.draining) }
+        : isSet(object.logLines)
+        ? { $case: "logLines", value: LogLines.fromJSON(object.logLines) }
+        : isSet(object.log_lines)
+        ? { $case: "logLines", value: LogLines.fromJSON(object.log_lines) }
         : undefined,
     };
   },
@@ -773,6 +842,8 @@ export const WorkerMessage: MessageFns<WorkerMessage> = {
       obj.stopped = Stopped.toJSON(message.message.value);
     } else if (message.message?.$case === "draining") {
       obj.draining = Draining.toJSON(message.message.value);
+    } else if (message.message?.$case === "logLines") {
+      obj.logLines = LogLines.toJSON(message.message.value);
     }
     return obj;
   },
@@ -825,6 +896,12 @@ export const WorkerMessage: MessageFns<WorkerMessage> = {
         }
         break;
       }
+      case "logLines": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "logLines", value: LogLines.fromPartial(object.message.value) };
+        }
+        break;
+      }
     }
     return message;
   },
@@ -843,6 +920,7 @@ function createBaseRegister(): Register {
     joinToken: "",
     running: undefined,
     epochSeen: 0,
+    dedication: undefined,
   };
 }
 
@@ -880,6 +958,9 @@ export const Register: MessageFns<Register> = {
     }
     if (message.epochSeen !== 0) {
       writer.uint32(88).uint64(message.epochSeen);
+    }
+    if (message.dedication !== undefined) {
+      Dedication.encode(message.dedication, writer.uint32(98).fork()).join();
     }
     return writer;
   },
@@ -985,6 +1066,14 @@ export const Register: MessageFns<Register> = {
             message.epochSeen = longToNumber(reader.uint64());
             continue;
           }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.dedication = Dedication.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1034,6 +1123,7 @@ export const Register: MessageFns<Register> = {
         : isSet(object.epoch_seen)
         ? globalThis.Number(object.epoch_seen)
         : 0,
+      dedication: isSet(object.dedication) ? Dedication.fromJSON(object.dedication) : undefined,
     };
   },
 
@@ -1072,6 +1162,9 @@ export const Register: MessageFns<Register> = {
     if (message.epochSeen !== 0) {
       obj.epochSeen = Math.round(message.epochSeen);
     }
+    if (message.dedication !== undefined) {
+      obj.dedication = Dedication.toJSON(message.dedication);
+    }
     return obj;
   },
 
@@ -1093,6 +1186,118 @@ export const Register: MessageFns<Register> = {
       ? Running.fromPartial(object.running)
       : undefined;
     message.epochSeen = object.epochSeen ?? 0;
+    message.dedication = (object.dedication !== undefined && object.dedication !== null)
+      ? Dedication.fromPartial(object.dedication)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseDedication(): Dedication {
+  return { experimentId: "", stage: Stage.STAGE_UNSPECIFIED, leaveWhenOver: false };
+}
+
+export const Dedication: MessageFns<Dedication> = {
+  encode(message: Dedication, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.experimentId !== "") {
+      writer.uint32(10).string(message.experimentId);
+    }
+    if (message.stage !== Stage.STAGE_UNSPECIFIED) {
+      writer.uint32(16).int32(stageToNumber(message.stage));
+    }
+    if (message.leaveWhenOver !== false) {
+      writer.uint32(24).bool(message.leaveWhenOver);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Dedication {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDedication();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.experimentId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.stage = stageFromJSON(reader.int32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.leaveWhenOver = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Dedication {
+    return {
+      experimentId: isSet(object.experimentId)
+        ? globalThis.String(object.experimentId)
+        : isSet(object.experiment_id)
+        ? globalThis.String(object.experiment_id)
+        : "",
+      stage: isSet(object.stage) ? stageFromJSON(object.stage) : Stage.STAGE_UNSPECIFIED,
+      leaveWhenOver: isSet(object.leaveWhenOver)
+        ? globalThis.Boolean(object.leaveWhenOver)
+        : isSet(object.leave_when_over)
+        ? globalThis.Boolean(object.leave_when_over)
+        : false,
+    };
+  },
+
+  toJSON(message: Dedication): unknown {
+    const obj: any = {};
+    if (message.experimentId !== "") {
+      obj.experimentId = message.experimentId;
+    }
+    if (message.stage !== Stage.STAGE_UNSPECIFIED) {
+      obj.stage = stageToJSON(message.stage);
+    }
+    if (message.leaveWhenOver !== false) {
+      obj.leaveWhenOver = message.leaveWhenOver;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Dedication>, I>>(base?: I): Dedication {
+    return Dedication.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Dedication>, I>>(object: I): Dedication {
+    const message = createBaseDedication();
+    message.experimentId = object.experimentId ?? "";
+    message.stage = object.stage ?? Stage.STAGE_UNSPECIFIED;
+    message.leaveWhenOver = object.leaveWhenOver ?? false;
     return message;
   },
 };
@@ -1483,6 +1688,348 @@ export const Draining: MessageFns<Draining> = {
   fromPartial<I extends Exact<DeepPartial<Draining>, I>>(object: I): Draining {
     const message = createBaseDraining();
     message.because = object.because ?? "";
+    return message;
+  },
+};
+
+function createBaseLogLines(): LogLines {
+  return { lines: [], dropped: 0 };
+}
+
+export const LogLines: MessageFns<LogLines> = {
+  encode(message: LogLines, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.lines) {
+      LogLine.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.dropped !== 0) {
+      writer.uint32(16).uint64(message.dropped);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LogLines {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLogLines();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.lines.push(LogLine.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.dropped = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): LogLines {
+    return {
+      lines: globalThis.Array.isArray(object?.lines) ? object.lines.map((e: any) => LogLine.fromJSON(e)) : [],
+      dropped: isSet(object.dropped) ? globalThis.Number(object.dropped) : 0,
+    };
+  },
+
+  toJSON(message: LogLines): unknown {
+    const obj: any = {};
+    if (message.lines?.length) {
+      obj.lines = message.lines.map((e) => LogLine.toJSON(e));
+    }
+    if (message.dropped !== 0) {
+      obj.dropped = Math.round(message.dropped);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<LogLines>, I>>(base?: I): LogLines {
+    return LogLines.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<LogLines>, I>>(object: I): LogLines {
+    const message = createBaseLogLines();
+    message.lines = object.lines?.map((e) => LogLine.fromPartial(e)) || [];
+    message.dropped = object.dropped ?? 0;
+    return message;
+  },
+};
+
+function createBaseLogLine(): LogLine {
+  return {
+    unixMs: 0,
+    level: "",
+    experimentId: "",
+    stage: Stage.STAGE_UNSPECIFIED,
+    generation: 0,
+    rank: undefined,
+    step: undefined,
+    event: "",
+    detailsJson: "",
+    workerName: "",
+    cursor: "",
+  };
+}
+
+export const LogLine: MessageFns<LogLine> = {
+  encode(message: LogLine, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.unixMs !== 0) {
+      writer.uint32(8).uint64(message.unixMs);
+    }
+    if (message.level !== "") {
+      writer.uint32(18).string(message.level);
+    }
+    if (message.experimentId !== "") {
+      writer.uint32(26).string(message.experimentId);
+    }
+    if (message.stage !== Stage.STAGE_UNSPECIFIED) {
+      writer.uint32(32).int32(stageToNumber(message.stage));
+    }
+    if (message.generation !== 0) {
+      writer.uint32(40).uint64(message.generation);
+    }
+    if (message.rank !== undefined) {
+      writer.uint32(48).uint32(message.rank);
+    }
+    if (message.step !== undefined) {
+      writer.uint32(56).uint64(message.step);
+    }
+    if (message.event !== "") {
+      writer.uint32(66).string(message.event);
+    }
+    if (message.detailsJson !== "") {
+      writer.uint32(74).string(message.detailsJson);
+    }
+    if (message.workerName !== "") {
+      writer.uint32(82).string(message.workerName);
+    }
+    if (message.cursor !== "") {
+      writer.uint32(90).string(message.cursor);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LogLine {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLogLine();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.unixMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.level = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.experimentId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.stage = stageFromJSON(reader.int32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.generation = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.rank = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.step = longToNumber(reader.uint64());
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.event = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.detailsJson = reader.string();
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.workerName = reader.string();
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.cursor = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): LogLine {
+    return {
+      unixMs: isSet(object.unixMs)
+        ? globalThis.Number(object.unixMs)
+        : isSet(object.unix_ms)
+        ? globalThis.Number(object.unix_ms)
+        : 0,
+      level: isSet(object.level) ? globalThis.String(object.level) : "",
+      experimentId: isSet(object.experimentId)
+        ? globalThis.String(object.experimentId)
+        : isSet(object.experiment_id)
+        ? globalThis.String(object.experiment_id)
+        : "",
+      stage: isSet(object.stage) ? stageFromJSON(object.stage) : Stage.STAGE_UNSPECIFIED,
+      generation: isSet(object.generation) ? globalThis.Number(object.generation) : 0,
+      rank: isSet(object.rank) ? globalThis.Number(object.rank) : undefined,
+      step: isSet(object.step) ? globalThis.Number(object.step) : undefined,
+      event: isSet(object.event) ? globalThis.String(object.event) : "",
+      detailsJson: isSet(object.detailsJson)
+        ? globalThis.String(object.detailsJson)
+        : isSet(object.details_json)
+        ? globalThis.String(object.details_json)
+        : "",
+      workerName: isSet(object.workerName)
+        ? globalThis.String(object.workerName)
+        : isSet(object.worker_name)
+        ? globalThis.String(object.worker_name)
+        : "",
+      cursor: isSet(object.cursor) ? globalThis.String(object.cursor) : "",
+    };
+  },
+
+  toJSON(message: LogLine): unknown {
+    const obj: any = {};
+    if (message.unixMs !== 0) {
+      obj.unixMs = Math.round(message.unixMs);
+    }
+    if (message.level !== "") {
+      obj.level = message.level;
+    }
+    if (message.experimentId !== "") {
+      obj.experimentId = message.experimentId;
+    }
+    if (message.stage !== Stage.STAGE_UNSPECIFIED) {
+      obj.stage = stageToJSON(message.stage);
+    }
+    if (message.generation !== 0) {
+      obj.generation = Math.round(message.generation);
+    }
+    if (message.rank !== undefined) {
+      obj.rank = Math.round(message.rank);
+    }
+    if (message.step !== undefined) {
+      obj.step = Math.round(message.step);
+    }
+    if (message.event !== "") {
+      obj.event = message.event;
+    }
+    if (message.detailsJson !== "") {
+      obj.detailsJson = message.detailsJson;
+    }
+    if (message.workerName !== "") {
+      obj.workerName = message.workerName;
+    }
+    if (message.cursor !== "") {
+      obj.cursor = message.cursor;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<LogLine>, I>>(base?: I): LogLine {
+    return LogLine.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<LogLine>, I>>(object: I): LogLine {
+    const message = createBaseLogLine();
+    message.unixMs = object.unixMs ?? 0;
+    message.level = object.level ?? "";
+    message.experimentId = object.experimentId ?? "";
+    message.stage = object.stage ?? Stage.STAGE_UNSPECIFIED;
+    message.generation = object.generation ?? 0;
+    message.rank = object.rank ?? undefined;
+    message.step = object.step ?? undefined;
+    message.event = object.event ?? "";
+    message.detailsJson = object.detailsJson ?? "";
+    message.workerName = object.workerName ?? "";
+    message.cursor = object.cursor ?? "";
     return message;
   },
 };
@@ -4346,6 +4893,143 @@ export const ListEventsResponse: MessageFns<ListEventsResponse> = {
   },
 };
 
+function createBaseReadLogsRequest(): ReadLogsRequest {
+  return { experimentId: "", rank: undefined, level: "", last: 0, follow: false };
+}
+
+export const ReadLogsRequest: MessageFns<ReadLogsRequest> = {
+  encode(message: ReadLogsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.experimentId !== "") {
+      writer.uint32(10).string(message.experimentId);
+    }
+    if (message.rank !== undefined) {
+      writer.uint32(16).uint32(message.rank);
+    }
+    if (message.level !== "") {
+      writer.uint32(26).string(message.level);
+    }
+    if (message.last !== 0) {
+      writer.uint32(32).uint32(message.last);
+    }
+    if (message.follow !== false) {
+      writer.uint32(40).bool(message.follow);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReadLogsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReadLogsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.experimentId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.rank = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.level = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.last = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.follow = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ReadLogsRequest {
+    return {
+      experimentId: isSet(object.experimentId)
+        ? globalThis.String(object.experimentId)
+        : isSet(object.experiment_id)
+        ? globalThis.String(object.experiment_id)
+        : "",
+      rank: isSet(object.rank) ? globalThis.Number(object.rank) : undefined,
+      level: isSet(object.level) ? globalThis.String(object.level) : "",
+      last: isSet(object.last) ? globalThis.Number(object.last) : 0,
+      follow: isSet(object.follow) ? globalThis.Boolean(object.follow) : false,
+    };
+  },
+
+  toJSON(message: ReadLogsRequest): unknown {
+    const obj: any = {};
+    if (message.experimentId !== "") {
+      obj.experimentId = message.experimentId;
+    }
+    if (message.rank !== undefined) {
+      obj.rank = Math.round(message.rank);
+    }
+    if (message.level !== "") {
+      obj.level = message.level;
+    }
+    if (message.last !== 0) {
+      obj.last = Math.round(message.last);
+    }
+    if (message.follow !== false) {
+      obj.follow = message.follow;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ReadLogsRequest>, I>>(base?: I): ReadLogsRequest {
+    return ReadLogsRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReadLogsRequest>, I>>(object: I): ReadLogsRequest {
+    const message = createBaseReadLogsRequest();
+    message.experimentId = object.experimentId ?? "";
+    message.rank = object.rank ?? undefined;
+    message.level = object.level ?? "";
+    message.last = object.last ?? 0;
+    message.follow = object.follow ?? false;
+    return message;
+  },
+};
+
 function createBaseTimelineEvent(): TimelineEvent {
   return {
     sequence: 0,
@@ -6149,6 +6833,19 @@ export const OperatorServiceService = {
     responseSerialize: (value: ListEventsResponse): Buffer => Buffer.from(ListEventsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListEventsResponse => ListEventsResponse.decode(value),
   },
+  /**
+   * Sends the lines that are kept, oldest first, and with `follow` those to come, until the
+   * experiment is over.
+   */
+  readLogs: {
+    path: "/simclr_fleet.coordinator.v1.OperatorService/ReadLogs" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: ReadLogsRequest): Buffer => Buffer.from(ReadLogsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReadLogsRequest => ReadLogsRequest.decode(value),
+    responseSerialize: (value: LogLines): Buffer => Buffer.from(LogLines.encode(value).finish()),
+    responseDeserialize: (value: Buffer): LogLines => LogLines.decode(value),
+  },
   listWorkers: {
     path: "/simclr_fleet.coordinator.v1.OperatorService/ListWorkers" as const,
     requestStream: false as const,
@@ -6191,6 +6888,11 @@ export interface OperatorServiceServer extends UntypedServiceImplementation {
   resumeExperiment: handleUnaryCall<ResumeExperimentRequest, Experiment>;
   /** What has happened to an experiment, oldest first; the oldest of very many are dropped. */
   listEvents: handleUnaryCall<ListEventsRequest, ListEventsResponse>;
+  /**
+   * Sends the lines that are kept, oldest first, and with `follow` those to come, until the
+   * experiment is over.
+   */
+  readLogs: handleServerStreamingCall<ReadLogsRequest, LogLines>;
   listWorkers: handleUnaryCall<ListWorkersRequest, ListWorkersResponse>;
   /** Takes a worker out of the fleet: its gang stops at a step boundary and goes on without it. */
   drainWorker: handleUnaryCall<DrainWorkerRequest, WorkerInfo>;
@@ -6337,6 +7039,16 @@ export interface OperatorServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListEventsResponse) => void,
   ): ClientUnaryCall;
+  /**
+   * Sends the lines that are kept, oldest first, and with `follow` those to come, until the
+   * experiment is over.
+   */
+  readLogs(request: ReadLogsRequest, options?: Partial<CallOptions>): ClientReadableStream<LogLines>;
+  readLogs(
+    request: ReadLogsRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<LogLines>;
   listWorkers(
     request: ListWorkersRequest,
     callback: (error: ServiceError | null, response: ListWorkersResponse) => void,
