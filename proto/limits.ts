@@ -52,3 +52,10 @@ export const VERSION_METADATA_VALUE = String(PROTOCOL_VERSION);
 
 /** How many numbers of neighbours a k-NN evaluation may be asked for: each is a metric's series. */
 export const NEIGHBOURS_LENGTH_MAX = 10;
+
+/** Of a log's line on its way to the coordinator: what happened, and everything else as JSON. */
+export const LOG_EVENT_LENGTH_MAX = 500;
+export const LOG_DETAILS_LENGTH_MAX = 4_000;
+
+/** As many lines a worker sends at once. */
+export const LOG_LINES_MAX = 64;

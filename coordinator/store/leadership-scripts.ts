@@ -89,10 +89,27 @@ for field = 2, #KEYS do redis.call('SET', KEYS[field], ARGV[field + 1]) end
 return 1
 `;
 
-/** KEYS: epoch, recipe, record, timeline, ids. ARGV: id, epoch, id of the experiment. */
+/** KEYS: epoch, recipe, record, timeline, ids, log. ARGV: id, epoch, id of the experiment. */
 export const FORGET_EXPERIMENT = `
 redis.call('ZREM', KEYS[5], ARGV[3])
-return redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
+return redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[6])
+`;
+
+/**
+ * Adds lines to a log, numbered on from its newest. KEYS: epoch, log. ARGV: id, epoch, how many
+ * lines are kept, how many were lost before these, the number to be above, and the lines. Gives the
+ * number of the last.
+ */
+export const APPEND_LOG = `
+local entry = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
+local newest = entry and tonumber(string.match(entry[1], '^%d+')) or 0
+local last = math.max(newest, tonumber(ARGV[5])) + ARGV[4]
+for line = 6, #ARGV do
+  last = last + 1
+  local id = string.format('%d-0', last)
+  redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[3], id, 'line', ARGV[line])
+end
+return last
 `;
 
 /** KEYS: epoch, generation. ARGV: id, epoch, how many, and above what. Gives the last. */

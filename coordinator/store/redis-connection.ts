@@ -81,6 +81,25 @@ const baseOptions = {
   retryStrategy: (attempt: number) => Math.min(50 * 2 ** attempt, 1_000),
 };
 
+/**
+ * Does what Redis may fail in.
+ *
+ * @param address of it, without its secrets
+ * @throws {FleetError} REDIS_UNREACHABLE; what `work` throws of ours
+ */
+export async function reachRedis<Result>(
+  address: string,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  try {
+    return await work();
+  } catch (cause) {
+    if (cause instanceof FleetError) throw cause;
+    const message = `Redis at ${address} does not answer: ${FleetError.from(cause).message}`;
+    throw new FleetError("REDIS_UNREACHABLE", message, { address }, cause);
+  }
+}
+
 /** Which start of the server this is. */
 export async function runIdOf(redis: Redis): Promise<string | undefined> {
   return /^run_id:(\S+)/m.exec(await redis.info("server"))?.[1];

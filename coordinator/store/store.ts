@@ -8,6 +8,7 @@
  *   PREFIX:experiment:ID       record of the state machine, JSON
  *   PREFIX:timeline:ID         what has happened to it, JSON; apart, since it changes seldom
  *   PREFIX:recipe:ID           resolved recipe, JSON
+ *   PREFIX:log:ID              lines of its logs; see log-store.ts
  *   PREFIX:queue:*             BullMQ
  *
  * Records are written behind: the scheduler never waits for Redis, and while Redis is away only the
@@ -32,7 +33,8 @@ import {
   FORGET_EXPERIMENT,
   SAVE_EXPERIMENT,
 } from "./leadership-scripts.ts";
-import { connectRedis, type RedisConnections, runIdOf } from "./redis-connection.ts";
+import { LogStore } from "./log-store.ts";
+import { connectRedis, type RedisConnections, reachRedis, runIdOf } from "./redis-connection.ts";
 import { type Judge, type QueueDepth, StageQueue } from "./stage-queue.ts";
 
 const RECORD_VERSION = 2;
@@ -70,6 +72,7 @@ export class Store {
   /** Of Redis, for people: without its secrets. */
   readonly address: string;
   readonly leadership: Leadership;
+  readonly logs: LogStore;
   readonly #connections: RedisConnections;
   readonly #prefix: string;
   readonly #log: Log;
@@ -91,6 +94,8 @@ export class Store {
     this.#connections = connections;
     this.#prefix = prefix;
     this.#log = log;
+    const { address } = connections;
+    this.logs = new LogStore({ redis: connections.commands, leadership, prefix, address });
     const isConfirmed = () => leadership.isConfirmed();
     this.#queue = new StageQueue({ connections, prefix, log, isConfirmed });
   }
@@ -213,7 +218,9 @@ export class Store {
     this.#timelines.delete(id);
     this.#chore("forget", async () => {
       await this.#queue.remove(id, stageNames(experiment));
-      await this.leadership.run(FORGET_EXPERIMENT, this.#keysOf(id), [id]);
+      this.logs.forget(id);
+      const keys = [...this.#keysOf(id), this.logs.keyOf(id)];
+      await this.leadership.run(FORGET_EXPERIMENT, keys, [id]);
     });
   }
 
@@ -233,6 +240,7 @@ export class Store {
   async close(): Promise<void> {
     this.#isClosed = true;
     if (this.leadership.isLeading) {
+      await this.logs.settled();
       await this.flush().catch((error) => {
         this.#log.error({ event: "not everything was written", because: error.message });
       });
@@ -325,13 +333,7 @@ export class Store {
   }
 
   async #reach<Result>(work: () => Promise<Result>): Promise<Result> {
-    try {
-      return await work();
-    } catch (cause) {
-      if (cause instanceof FleetError) throw cause;
-      const message = `Redis at ${this.address} does not answer: ${FleetError.from(cause).message}`;
-      throw new FleetError("REDIS_UNREACHABLE", message, { address: this.address }, cause);
-    }
+    return await reachRedis(this.address, work);
   }
 
   #key(name: string): string {
