@@ -5,6 +5,7 @@ import path from "node:path";
 import { Connections } from "../proto/grpc-listener.ts";
 import { LEASE_MS } from "../proto/limits.ts";
 import type { Log } from "../proto/log.ts";
+import type { LogTap } from "../proto/log-tap.ts";
 import { Refusals } from "../proto/refusals.ts";
 import { hostPort, type Transport } from "../proto/transport.ts";
 import { CONTROL_LIMITS, type ControlLimits } from "./control/control-limits.ts";
@@ -42,6 +43,8 @@ export interface CoordinatorOptions {
   /** Of the gRPC server; HTTP is plain text. */
   readonly transport: Transport;
   readonly log: Log;
+  /** Of that log: its lines about experiments are kept with those of the workers. */
+  readonly logTap?: LogTap;
   readonly leaseMs?: number;
   /** So long a gang may take to finish its step together before it has to give the step up. */
   readonly boundaryTimeoutMs?: number;
@@ -103,6 +106,7 @@ async function open(
   const redisUrl = redis?.url ?? options.redisUrl ?? "";
   const store = await openStore({ redisUrl, log, prefix, leaderTtlMs });
   opened.push(() => store.close());
+  options.logTap?.listen(({ experimentId, record }) => store.logs.append(experimentId, [record]));
 
   const { leadership } = store;
   const scheduler = new Scheduler({
@@ -151,7 +155,7 @@ async function openPorts(
   opened: (() => Promise<void>)[],
 ): Promise<Pick<Coordinator, "grpcPort" | "httpPort">> {
   const { host, log, joinToken, transport, leaseMs = LEASE_MS } = options;
-  const { leadership } = store;
+  const { leadership, logs } = store;
   const check = (): void => term.check();
   const refusals: ControlRefusals = new Refusals({
     reasons: REFUSAL_REASONS,
@@ -163,9 +167,15 @@ async function openPorts(
     refusals.add("connection", { peer }),
   );
   const guard = { limits, refusals, connections };
-  const fleet = fleetService({ ...guard, scheduler, clock, joinToken, leaseMs, leadership });
+  const fleet = fleetService({
+    ...guard,
+    ...{ scheduler, clock, joinToken, leaseMs, leadership, logs },
+  });
   const isGathering = (): boolean => term.isGathering;
-  const operator = operatorService({ ...guard, scheduler, store, clock, log, isGathering });
+  const operator = operatorService({
+    ...guard,
+    ...{ scheduler, store, logs, clock, log, isGathering },
+  });
   const control = await openControlServer({
     host,
     port: options.grpcPort,

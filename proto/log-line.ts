@@ -8,6 +8,8 @@ import type { StageName } from "./recipe.ts";
 
 /** From the least to the most serious. */
 export const LINE_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal"] as const;
+/** What a log may be set to. */
+export const LOG_LEVELS = [...LINE_LEVELS, "silent"] as const;
 export type LineLevel = (typeof LINE_LEVELS)[number];
 
 /** A line about an experiment. */

@@ -6,7 +6,6 @@ import { openTransport, type TransportOptions } from "../../proto/tls-files.ts";
 import { checkReach, hostOf, TRANSPORT_OPTIONS } from "../../proto/transport.ts";
 import { OperatorClient } from "./operator-client.ts";
 
-export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"];
 const DEFAULT_ADDRESS = "127.0.0.1:50051";
 
 export interface ClientOptions extends TransportOptions {

@@ -11,6 +11,7 @@ import {
   registerRetry,
   registerShow,
 } from "./experiments.ts";
+import { registerLogs } from "./logs.ts";
 import { registerRecipes } from "./recipes.ts";
 import { registerStart } from "./start.ts";
 import { registerSubmit } from "./submit.ts";
@@ -28,6 +29,7 @@ export const COORDINATOR_PROGRAM: CliProgram = {
     registerShow,
     registerWatch,
     registerEvents,
+    registerLogs,
     registerCancel,
     registerPause,
     registerResume,

@@ -7,12 +7,14 @@
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
-import { Metadata, type ServiceError, status } from "@grpc/grpc-js";
+import { type ClientReadableStream, Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { FleetError } from "../../proto/errors.ts";
 import {
   type Experiment,
   type ExperimentUpdate,
+  type LogLines,
   OperatorServiceClient,
+  type ReadLogsRequest,
   type SubmitRequest,
   type TimelineEvent,
   type WorkerInfo,
@@ -138,16 +140,37 @@ export class OperatorClient {
 
   /** The experiment's state now and after each change, until it has ended. */
   async *watch(experimentId: string): AsyncGenerator<Experiment, void, undefined> {
+    const open = (client: OperatorServiceClient) =>
+      client.watchExperiment({ experimentId }, this.#metadata());
+    for await (const { experiment } of this.#stream<ExperimentUpdate>(open)) {
+      if (experiment) yield experiment;
+    }
+  }
+
+  /**
+   * Lines of an experiment's log, and with `follow` those to come until it has ended. The first
+   * message may have none. When another coordinator takes over, all are sent once more.
+   */
+  logs(request: ReadLogsRequest): AsyncGenerator<LogLines, void, undefined> {
+    return this.#stream<LogLines>((client) => client.readLogs(request, this.#metadata()));
+  }
+
+  /** What a call sends, and when another coordinator takes over, what the same call there does. */
+  async *#stream<Message>(
+    open: (client: OperatorServiceClient) => ClientReadableStream<Message>,
+  ): AsyncGenerator<Message, void, undefined> {
     let heardMs = performance.now();
     for (;;) {
+      let hasHeard = false;
       try {
-        for await (const experiment of this.#watchOnce(experimentId)) {
-          heardMs = performance.now();
-          yield experiment;
+        for await (const message of this.#streamOnce(open)) {
+          hasHeard = true;
+          yield message;
         }
         return;
       } catch (thrown) {
         const error = FleetError.from(thrown);
+        if (hasHeard) heardMs = performance.now();
         const isLate = performance.now() - heardMs >= WATCH_PATIENCE_MS;
         if (isLate || !this.#isElsewhere(error)) throw error;
         await this.#askAnother();
@@ -155,12 +178,12 @@ export class OperatorClient {
     }
   }
 
-  async *#watchOnce(experimentId: string): AsyncGenerator<Experiment, void, undefined> {
-    const stream = this.#client.watchExperiment({ experimentId }, this.#metadata());
+  async *#streamOnce<Message>(
+    open: (client: OperatorServiceClient) => ClientReadableStream<Message>,
+  ): AsyncGenerator<Message, void, undefined> {
+    const stream = open(this.#client);
     try {
-      for await (const { experiment } of stream as AsyncIterable<ExperimentUpdate>) {
-        if (experiment) yield experiment;
-      }
+      yield* stream as AsyncIterable<Message>;
     } catch (thrown) {
       throw this.#explain(thrown);
     } finally {

@@ -1,19 +1,20 @@
 /** `coordinator start` */
 
-import { type Command, InvalidArgumentError, Option } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
 import { type CliContext, reportError, runCommand } from "../../proto/cli/cli-context.ts";
+import { type LogFlags, openCommandLog, withLogOptions } from "../../proto/cli/log-options.ts";
 import { ERROR_SPECS, FleetError } from "../../proto/errors.ts";
-import { openLog } from "../../proto/log.ts";
+import { LogTap } from "../../proto/log-tap.ts";
 import { openTransport, type TransportOptions } from "../../proto/tls-files.ts";
 import { checkListener, hostPort } from "../../proto/transport.ts";
 import type { Coordinator } from "../start-coordinator.ts";
-import { LOG_LEVELS, withTransportOptions } from "./client-options.ts";
+import { withTransportOptions } from "./client-options.ts";
 
 const SECONDS_MAX = 86_400;
 /** Several things wait for Redis, each for 5 s at most. */
 const CLOSE_TIMEOUT_MS = 15_000;
 
-interface StartOptions extends TransportOptions {
+interface StartOptions extends TransportOptions, LogFlags {
   readonly grpcPort: number;
   readonly httpPort: number;
   readonly host: string;
@@ -22,7 +23,6 @@ interface StartOptions extends TransportOptions {
   readonly leaderTtl: number;
   readonly joinToken?: string;
   readonly stopTimeout: number;
-  readonly logLevel: string;
   readonly json: boolean;
 }
 
@@ -49,11 +49,6 @@ export function registerStart(program: Command, context: CliContext): void {
       seconds,
       30,
     )
-    .addOption(
-      new Option("--log-level <level>", "of the JSON log on standard error")
-        .choices(LOG_LEVELS)
-        .default("info"),
-    )
     .option("--json", "print the addresses as JSON once they are open", false)
     .addHelpText(
       "after",
@@ -62,7 +57,7 @@ export function registerStart(program: Command, context: CliContext): void {
         "exit status 18.\n" +
         "Beyond loopback it wants a join token, and the --tls-* files or --plaintext.",
     );
-  withTransportOptions(command).action((options: StartOptions) =>
+  withTransportOptions(withLogOptions(command)).action((options: StartOptions) =>
     runCommand(context, options.logLevel, () => runCoordinator(options, context)),
   );
 }
@@ -74,7 +69,8 @@ async function runCoordinator(options: StartOptions, context: CliContext): Promi
   checkListener(transport, { host, joinToken });
   // The other commands have no use for Redis and its queue, and start sooner without them.
   const { startCoordinator } = await import("../start-coordinator.ts");
-  const log = openLog({ level: options.logLevel, process: "coordinator" });
+  const logTap = new LogTap();
+  const log = await openCommandLog(context, options, { process: "coordinator", tap: logTap });
   const stopped = new Promise<NodeJS.Signals>((resolve) => context.onStopSignal(resolve));
   const redisUrl = context.env["REDIS_URL"];
   const coordinator = await startCoordinator({
@@ -87,6 +83,7 @@ async function runCoordinator(options: StartOptions, context: CliContext): Promi
     joinToken,
     transport,
     log,
+    logTap,
     boundaryTimeoutMs: 1_000 * options.stopTimeout,
     ...(redisUrl ? { redisUrl } : {}),
   });

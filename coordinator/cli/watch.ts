@@ -4,6 +4,7 @@ import type { Command } from "commander";
 import type { CliContext } from "../../proto/cli/cli-context.ts";
 import { formatDuration, formatFigure } from "../../proto/cli/format.ts";
 import { FleetError } from "../../proto/errors.ts";
+import { acrossRestarts } from "./across-restarts.ts";
 import { type ClientOptions, runWithClient, withClientOptions } from "./client-options.ts";
 import { type ExperimentView, toView } from "./experiment-view.ts";
 import type { OperatorClient } from "./operator-client.ts";
@@ -17,9 +18,6 @@ import {
 
 /** A log gets a line of progress at least this often, and for each epoch. */
 const LINE_INTERVAL_MS = 10_000;
-/** How long a coordinator that goes away while it is watched is waited for. */
-const RECONNECT_TIMEOUT_MS = 60_000;
-const RECONNECT_PAUSE_MS = 1_000;
 
 export function registerWatch(program: Command, context: CliContext): void {
   const command = program
@@ -65,22 +63,7 @@ export async function watchExperiment(
 
 /** The states of an experiment, across restarts of the coordinator. */
 export async function* follow(client: OperatorClient, id: string): AsyncGenerator<ExperimentView> {
-  let patienceEndMs = 0;
-  for (;;) {
-    try {
-      for await (const experiment of client.watch(id)) {
-        yield toView(experiment);
-        patienceEndMs = performance.now() + RECONNECT_TIMEOUT_MS;
-      }
-      return;
-    } catch (thrown) {
-      const { code } = FleetError.from(thrown);
-      // One that is about to stop may close a connection as if it refused the certificate.
-      const isGone = code === "COORDINATOR_UNREACHABLE" || code === "TLS_REFUSED";
-      if (!isGone || performance.now() >= patienceEndMs) throw thrown;
-      await new Promise((resolve) => setTimeout(resolve, RECONNECT_PAUSE_MS));
-    }
-  }
+  for await (const experiment of acrossRestarts(() => client.watch(id))) yield toView(experiment);
 }
 
 type Show = (view: ExperimentView) => void;

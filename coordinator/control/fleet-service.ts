@@ -20,7 +20,9 @@ import { SOFTWARE_VERSION } from "../../proto/version.ts";
 import type { Clock, Scheduler } from "../scheduling/scheduler.ts";
 import type { Session } from "../scheduling/scheduler-events.ts";
 import type { Leadership } from "../store/leadership.ts";
+import type { LogStore } from "../store/log-store.ts";
 import type { ControlLimits } from "./control-limits.ts";
+import { keepLogLines } from "./log-lines.ts";
 import { type ControlRefusals, type RefusalReason, refusalReason } from "./refusal-reasons.ts";
 import { SessionDoor } from "./session-door.ts";
 import { strayReason } from "./stray-message.ts";
@@ -36,6 +38,7 @@ export interface FleetServiceOptions {
   readonly refusals: ControlRefusals;
   readonly connections: Connections;
   readonly leadership: Pick<Leadership, "epoch" | "meet">;
+  readonly logs: Pick<LogStore, "append">;
 }
 
 type Call = ServerDuplexStream<WorkerMessage, CoordinatorMessage>;
@@ -105,6 +108,10 @@ function serveSession(call: Call, door: SessionDoor, options: FleetServiceOption
     try {
       if (worker === undefined) return join(message);
       if (isTooMuch(kind)) return;
+      if (message.message?.$case === "logLines") {
+        const name = scheduler.member(worker)?.facts.name ?? "";
+        return keepLogLines(message.message.value, name, options);
+      }
       const says = parseWorkerMessage(message);
       const stray = strayReason(says, scheduler.member(worker));
       if (stray) refusals.add(stray, { worker, peer, kind });
@@ -147,6 +154,7 @@ function reasonFor(message: {
   if (error.code === "USAGE" && kind === "unknown") return "unknown";
   if (isMember && kind === "register") return "registered-twice";
   if (error.code === "USAGE" && !isMember && kind !== "register") return "before-register";
+  if (error.code === "NOT_FOUND") return "unknown-experiment";
   return refusalReason(error.code);
 }
 

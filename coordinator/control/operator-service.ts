@@ -21,12 +21,13 @@ import {
   toWireWorker,
 } from "./experiment-message.ts";
 import { findWorker } from "./find-worker.ts";
+import { type ReadLogsOptions, readLogs } from "./read-logs.ts";
 import { type SubmissionOptions, Submissions } from "./submissions.ts";
 import { type WatchOptions, watchExperiment } from "./watch-experiment.ts";
 
 const GATHERING_POLL_MS = 100;
 
-export interface OperatorServiceOptions extends WatchOptions, SubmissionOptions {
+export interface OperatorServiceOptions extends WatchOptions, ReadLogsOptions, SubmissionOptions {
   readonly store: Pick<Store, "add" | "flush">;
   readonly log: Log;
   /** Whether workers of an earlier coordinator may still be on their way to this one. */
@@ -81,7 +82,7 @@ export function operatorService(options: OperatorServiceOptions): OperatorServic
       workers: scheduler.members().map((member) => toWireWorker(member, clock.monotonicMs())),
     })),
     watchExperiment: watchExperiment(options),
-    readLogs: (call) => call.destroy(new FleetError("USAGE", "there are no logs")),
+    readLogs: readLogs(options),
   };
 }
 

@@ -24,6 +24,8 @@ export const REFUSAL_REASONS = [
   "unassigned",
   /** About another generation than the worker's own. */
   "foreign-generation",
+  /** Lines of a log about an experiment that is not there. */
+  "unknown-experiment",
   /** A session or a watcher that does not read. */
   "slow-reader",
 ] as const;

@@ -1,51 +1,21 @@
-/** WatchExperiment: the one call of an operator's that stays open. */
+/** WatchExperiment: the states of an experiment, as they come. */
 
 import type { ServerWritableStream } from "@grpc/grpc-js";
-import { FleetError } from "../../proto/errors.ts";
 import type { ExperimentUpdate, WatchExperimentRequest } from "../../proto/gen/coordinator.ts";
-import { toServiceError } from "../../proto/grpc-errors.ts";
-import type { Connections } from "../../proto/grpc-listener.ts";
-import { PeerQuota } from "../../proto/peer-quota.ts";
-import { hostOf } from "../../proto/transport.ts";
 import { type Experiment, isFinished } from "../experiment/experiment.ts";
 import type { Scheduler } from "../scheduling/scheduler.ts";
-import type { ControlLimits } from "./control-limits.ts";
 import { toWireExperiment, toWireStragglers } from "./experiment-message.ts";
-import { type ControlRefusals, refusalReason } from "./refusal-reasons.ts";
+import { cutOff, forReaders, type StreamOptions } from "./stream-readers.ts";
 
-export interface WatchOptions {
+export interface WatchOptions extends StreamOptions {
   readonly scheduler: Scheduler;
-  readonly limits: Pick<ControlLimits, "watchers" | "watchStallMs">;
-  readonly refusals: ControlRefusals;
-  readonly connections: Connections;
 }
 
 type WatchCall = ServerWritableStream<WatchExperimentRequest, ExperimentUpdate>;
 
 /** The handler, which keeps count of those who watch. */
 export function watchExperiment(options: WatchOptions): (call: WatchCall) => void {
-  const watchers = new PeerQuota(options.limits.watchers);
-  return (call) => {
-    try {
-      const leave = enter(watchers, call, options);
-      call.once("cancelled", leave);
-      watch(call, options);
-    } catch (thrown) {
-      const error = FleetError.from(thrown);
-      const { code, message: because } = error;
-      if (code === "OVERLOADED")
-        options.refusals.add(refusalReason(code), { peer: call.getPeer(), because });
-      call.emit("error", toServiceError(error));
-    }
-  };
-}
-
-function enter(watchers: PeerQuota, call: WatchCall, { limits }: WatchOptions): () => void {
-  const leave = watchers.take(hostOf(call.getPeer()));
-  if (leave) return leave;
-  const { perPeer, total } = limits.watchers;
-  const bound = `${perPeer} of one address, ${total} in all`;
-  throw new FleetError("OVERLOADED", `too many watch experiments (${bound})`);
+  return forReaders("watch experiments", options, (call) => watch(call, options));
 }
 
 /**
@@ -54,7 +24,8 @@ function enter(watchers: PeerQuota, call: WatchCall, { limits }: WatchOptions): 
  *
  * @throws {FleetError} NOT_FOUND
  */
-function watch(call: WatchCall, { scheduler, limits, refusals, connections }: WatchOptions): void {
+function watch(call: WatchCall, options: WatchOptions): void {
+  const { scheduler, limits } = options;
   const { experimentId } = call.request;
   let pending: Experiment | undefined;
   /** Runs while an update is under way. */
@@ -67,7 +38,7 @@ function watch(call: WatchCall, { scheduler, limits, refusals, connections }: Wa
     const recipeJson = scheduler.recipeJson(experimentId);
     const stragglers = toWireStragglers(scheduler, experiment);
     const message = toWireExperiment(experiment, { recipeJson, withHistory: false, stragglers });
-    stall = setTimeout(giveUp, limits.watchStallMs);
+    stall = setTimeout(() => cutOff(call, options), limits.watchStallMs);
     call.write({ experiment: message }, () => {
       clearTimeout(stall);
       stall = undefined;
@@ -76,13 +47,6 @@ function watch(call: WatchCall, { scheduler, limits, refusals, connections }: Wa
     if (!isFinished(experiment)) return;
     unwatch();
     call.end();
-  };
-  const giveUp = (): void => {
-    const peer = call.getPeer();
-    const because = `nothing was read for ${limits.watchStallMs} ms`;
-    refusals.add("slow-reader", { peer, experiment: experimentId, because });
-    call.emit("error", toServiceError(new FleetError("OVERLOADED", because)));
-    connections.cut(peer);
   };
   const offer = (experiment: Experiment): void => {
     pending = experiment;

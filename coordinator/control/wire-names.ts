@@ -1,14 +1,10 @@
 /** States and stages: the wire's names for ours, and back. */
 
 import { FleetError } from "../../proto/errors.ts";
-import { ExperimentState, Stage } from "../../proto/gen/coordinator.ts";
-import type { StageName } from "../../proto/recipe.ts";
+import { ExperimentState } from "../../proto/gen/coordinator.ts";
 import type { Status } from "../experiment/phase.ts";
 
-const STAGES = {
-  pretrain: Stage.STAGE_PRETRAIN,
-  linear: Stage.STAGE_LINEAR,
-} as const satisfies Record<StageName, Stage>;
+export { fromWireStage, toWireStage } from "../../proto/wire-stages.ts";
 
 const STATES = {
   waiting: ExperimentState.EXPERIMENT_STATE_WAITING,
@@ -20,18 +16,6 @@ const STATES = {
   cancelled: ExperimentState.EXPERIMENT_STATE_CANCELLED,
   paused: ExperimentState.EXPERIMENT_STATE_PAUSED,
 } as const satisfies Record<Status, ExperimentState>;
-
-export function toWireStage(stage: StageName): Stage {
-  return STAGES[stage];
-}
-
-/** @throws {FleetError} USAGE for a stage that this version does not know */
-export function fromWireStage(stage: Stage): StageName {
-  for (const [name, wire] of Object.entries(STAGES)) {
-    if (wire === stage) return name as StageName;
-  }
-  throw new FleetError("USAGE", `there is no stage ${stage}`);
-}
 
 export function toWireState(status: Status): ExperimentState {
   return STATES[status];

@@ -23,12 +23,14 @@ import { fromWireStage, toWireStage } from "./wire-names.ts";
 
 const RESULT_LENGTH_MAX = 1_000_000;
 /** Generations and epochs are counted on from what a worker says: there has to be room above. */
-const COUNTER_MAX = 2 ** 48;
+export const COUNTER_MAX = 2 ** 48;
 
-const id = z.string().regex(/^[A-Za-z0-9_.:-]{1,100}$/, "must be 1 to 100 of A-Z a-z 0-9 _ . : -");
+export const id = z
+  .string()
+  .regex(/^[A-Za-z0-9_.:-]{1,100}$/, "must be 1 to 100 of A-Z a-z 0-9 _ . : -");
 const label = z.string().max(200);
 const text = z.string().transform((value) => value.slice(0, TEXT_LENGTH_MAX));
-const count = z.int().nonnegative();
+export const count = z.int().nonnegative();
 const ranks = z.array(count).max(RANKS_MAX);
 const finite = z.number();
 
@@ -227,7 +229,8 @@ function parseResult(json: string): string | undefined {
   }
 }
 
-function check<Output>(schema: z.ZodType<Output>, value: unknown, name: string): Output {
+/** @throws {FleetError} USAGE naming the field */
+export function check<Output>(schema: z.ZodType<Output>, value: unknown, name: string): Output {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;

@@ -140,24 +140,27 @@ export class LogStore {
   }
 
   /**
-   * The lines that are kept, and then those to come, until `signal` is aborted. Redis may be away
-   * meanwhile, once there was a first page.
+   * The lines that are kept, and then those to come, until `signal` is aborted; what has come by
+   * then is the last. Redis may be away meanwhile, once there was a first page.
    *
    * @throws {FleetError} REDIS_UNREACHABLE
    */
   async *follow(query: LogQuery, signal: AbortSignal): AsyncGenerator<LogBatch, void, undefined> {
     let at = await this.#startOf(query);
     let hasRead = false;
-    while (!signal.aborted) {
+    for (;;) {
+      const isLast = signal.aborted;
       const news = this.#listen(query.experimentId, signal);
       try {
-        yield* this.#pagesAfter(query, at, (cursor) => {
-          at = cursor;
-        });
-        hasRead = true;
-        await news.heard;
-      } catch (thrown) {
-        if (!hasRead) throw thrown;
+        try {
+          yield* this.#pagesAfter(query, at, (cursor) => {
+            at = cursor;
+          });
+          hasRead = true;
+        } catch (thrown) {
+          if (!hasRead) throw thrown;
+        }
+        if (isLast) return;
         await news.heard;
       } finally {
         news.close();

@@ -2,13 +2,17 @@
 
 import type { Command } from "commander";
 import { type CliContext, reportError } from "../../proto/cli/cli-context.ts";
+import { type LogFlags, openCommandLog, withLogOptions } from "../../proto/cli/log-options.ts";
 import { ERROR_SPECS, FleetError } from "../../proto/errors.ts";
-import { openLog } from "../../proto/log.ts";
-import { openTransport } from "../../proto/tls-files.ts";
+import { LogTap } from "../../proto/log-tap.ts";
+import { openTransport, type TransportOptions } from "../../proto/tls-files.ts";
 import { TRANSPORT_OPTIONS } from "../../proto/transport.ts";
 import { DEFAULT_LOADER_THREADS, parseWorkerConfig } from "../config.ts";
 import { engineEnvironment } from "../engine/engine-environment.ts";
 import { FleetWorker } from "../session/fleet-worker.ts";
+
+/** The rest of it is checked by worker/config.ts. */
+type StartOptions = LogFlags & TransportOptions & Readonly<Record<string, unknown>>;
 
 const DEFAULT_COORDINATOR = "127.0.0.1:50051";
 
@@ -39,35 +43,32 @@ export function registerStart(program: Command, context: CliContext): void {
       "patience with a rank that makes no progress (default: 20 times what the like took lately)",
     )
     .option("--log-samples", "write down the images of every step, in samples-rank-N.jsonl")
-    .option("--log-level <level>", "trace, debug, info, warn, error or silent", "info")
     .addHelpText(
       "after",
       "\nBeyond loopback it wants a join token, and the --tls-* files or --plaintext.",
     );
   for (const [flags, meaning] of TRANSPORT_OPTIONS) command.option(flags, meaning);
-  command.action((options: Readonly<Record<string, unknown>>) =>
+  withLogOptions(command).action((options: StartOptions) =>
     start(context, options).catch((thrown: unknown) => {
-      reportError(thrown, context, String(options["logLevel"]));
+      reportError(thrown, context, options.logLevel);
       // Whatever had been started by then would keep the process alive.
       context.exit(FleetError.from(thrown).exit);
     }),
   );
 }
 
-async function start(
-  context: CliContext,
-  options: Readonly<Record<string, unknown>>,
-): Promise<void> {
+async function start(context: CliContext, options: StartOptions): Promise<void> {
   const joinToken = options["joinToken"] ?? context.env["SIMCLR_JOIN_TOKEN"] ?? "";
   const transport = openTransport(options, context.env);
   const config = parseWorkerConfig({ ...options, joinToken }, transport);
-  const log = openLog({ level: String(options["logLevel"]), process: "worker" });
+  const logTap = new LogTap();
+  const log = await openCommandLog(context, options, { process: "worker", tap: logTap });
   for (const [name, value] of Object.entries(engineEnvironment(config))) {
     context.setEnvDefault(name, value);
   }
-  const worker = await FleetWorker.start(config, log);
+  const worker = await FleetWorker.start(config, log, logTap);
   context.onStopSignal((signal, exit) => {
-    log.info({ signal }, "shutting down");
+    log.info({ event: "shutting down", signal });
     const { exit: preempted } = ERROR_SPECS.PREEMPTED;
     worker.shutDown(`the worker received ${signal}`).then(
       ({ isDrained }) => context.exit(isDrained && signal === "SIGTERM" ? preempted : exit),

@@ -111,6 +111,18 @@ export class FleetSession {
     this.#unconfirmed = [...this.#unconfirmed, report].slice(-UNCONFIRMED_MAX);
   }
 
+  /**
+   * Sends what may be lost, unless the coordinator is away or does not keep up.
+   *
+   * @returns whether it was sent
+   */
+  offer(report: WorkerReport): boolean {
+    const call = this.#call;
+    if (!this.#isJoined || !call || call.writableNeedDrain) return false;
+    call.write({ message: report });
+    return true;
+  }
+
   /** Leaves the fleet: everything sent so far is delivered first. */
   async close(): Promise<void> {
     if (this.#isClosed) return;
@@ -151,7 +163,7 @@ export class FleetSession {
     });
     call.on("end", () => call.end());
     call.on("status", (status) => {
-      log.debug({ code: status.code, details: status.details }, "session ended");
+      log.debug({ event: "session ended", code: status.code, because: status.details });
       this.#leave(call);
     });
     const held = running() ?? this.#lastHeld();
@@ -204,7 +216,7 @@ export class FleetSession {
     this.#asked = 0;
     this.#problems.length = 0;
     this.#said.length = 0;
-    this.#options.log.info({ coordinator: this.#coordinator, epoch }, "joined the fleet");
+    this.#options.log.info({ event: "joined the fleet", coordinator: this.#coordinator, epoch });
     for (const report of this.#unconfirmed) call.write({ message: report });
     this.#beat();
     this.#heartbeat = setInterval(() => this.#beat(), welcome.heartbeatIntervalMs);
@@ -277,7 +289,7 @@ export class FleetSession {
     if (message === this.#said[this.#at]) return;
     this.#said[this.#at] = message;
     const coordinator = this.#coordinator;
-    this.#options.log.warn({ coordinator, code, because: message }, "not in the fleet");
+    this.#options.log.warn({ event: "not in the fleet", coordinator, code, because: message });
   }
 
   #awayError(): FleetError {

@@ -6,12 +6,13 @@
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import { FleetError } from "../../proto/errors.ts";
-import type { Abort, Assignment, RankTimes, Running } from "../../proto/gen/coordinator.ts";
+import type { Abort, Assignment, Running } from "../../proto/gen/coordinator.ts";
 import type { Log } from "../../proto/log.ts";
+import type { LogTap } from "../../proto/log-tap.ts";
 import type { MonitoringServer } from "../../proto/monitoring-server.ts";
 import { Refusals } from "../../proto/refusals.ts";
 import { PROTOCOL_VERSION, SOFTWARE_VERSION } from "../../proto/version.ts";
-import type { PeerGroup } from "../collective/peer-group.ts";
+import { findStage } from "../../proto/wire-stages.ts";
 import {
   PEER_REFUSAL_REASONS,
   type PeerServer,
@@ -20,22 +21,14 @@ import {
 import type { WorkerConfig } from "../config.ts";
 import { describeJpegDecoder } from "../data/jpeg-decoder.ts";
 import { CheckpointHost } from "./checkpoint-host.ts";
-import { EngineHost, type StageEvent, type StageOutcome } from "./engine-host.ts";
+import { EngineHost, type StageOutcome } from "./engine-host.ts";
 import { FleetSession } from "./fleet-session.ts";
 import { startHttpServer } from "./http-server.ts";
+import { LogShipper } from "./log-shipper.ts";
 import { lostRanksOf } from "./lost-ranks.ts";
-import { ProgressReporter } from "./progress-reporter.ts";
-import { withStep } from "./rank-times.ts";
+import { type ActiveStage, StageReporter } from "./stage-reporter.ts";
 import { StageRunner } from "./stage-runner.ts";
-import { StorageProblems } from "./storage-problems.ts";
 import { WorkerMetrics } from "./worker-metrics.ts";
-
-interface ActiveStage {
-  readonly assignment: Assignment;
-  readonly runner: StageRunner;
-  step: number;
-  times: RankTimes | undefined;
-}
 
 /** How a worker has left the fleet. */
 export interface Departure {
@@ -59,29 +52,35 @@ export class FleetWorker {
   readonly #log: Log;
   readonly #parts: Parts;
   readonly #session: FleetSession;
+  readonly #logs: LogShipper;
   readonly #ended = openEnd();
   #active: ActiveStage | undefined;
   #activeDone: Promise<StageOutcome | undefined> = Promise.resolve(undefined);
   #leaving: Promise<Departure> | undefined;
 
-  private constructor(config: WorkerConfig, log: Log, parts: Parts) {
+  private constructor(config: WorkerConfig, log: Log, tap: LogTap, parts: Parts) {
     this.#config = config;
     this.#log = log;
     this.#parts = parts;
     this.#session = this.#openSession();
+    this.#logs = new LogShipper((value) => this.#session.offer({ $case: "logLines", value }));
+    tap.listen((line) => this.#logs.take(line));
     parts.engine.died.catch((thrown) => this.#end(FleetError.from(thrown)));
     // Whoever awaits `ended` sees a rejection; it must not count as unhandled before that.
     this.#ended.promise.catch(() => {});
   }
 
-  /** @throws {FleetError} ENGINE_UNAVAILABLE, PORT_IN_USE, USAGE */
-  static async start(config: WorkerConfig, log: Log): Promise<FleetWorker> {
+  /**
+   * @param tap of `log`: its lines about experiments go to the coordinator
+   * @throws {FleetError} ENGINE_UNAVAILABLE, PORT_IN_USE, USAGE
+   */
+  static async start(config: WorkerConfig, log: Log, tap: LogTap): Promise<FleetWorker> {
     const { engine: name, threads, precision } = config;
     const engine = await EngineHost.start({ engine: name, threads, precision });
-    for (const note of engine.notes) log.info({ engine: engine.name }, note);
-    log.info(describeJpegDecoder());
+    for (const note of engine.notes) log.info({ event: "engine", engine: engine.name, note });
+    log.info({ event: "JPEG decoder", note: describeJpegDecoder() });
     try {
-      return new FleetWorker(config, log, await FleetWorker.#open(config, log, engine));
+      return new FleetWorker(config, log, tap, await FleetWorker.#open(config, log, engine));
     } catch (thrown) {
       await engine.close();
       throw thrown;
@@ -100,7 +99,7 @@ export class FleetWorker {
     if (port === undefined) return { ...parts, http: undefined };
     try {
       const http = await startHttpServer({ host, port, registry: metrics.registry });
-      log.info({ port: http.port }, "metrics are served");
+      log.info({ event: "metrics are served", port: http.port });
       return { ...parts, http };
     } catch (thrown) {
       await server.close();
@@ -131,6 +130,7 @@ export class FleetWorker {
     }, DRAIN_TIMEOUT_MS);
     const outcome = await this.#activeDone;
     clearTimeout(force);
+    this.#logs.close();
     await this.#session.close();
     await Promise.all([server.close(), http?.close(), engine.close(), checkpoints.close()]);
     const isStopped = outcome?.type === "stopped";
@@ -192,7 +192,8 @@ export class FleetWorker {
       return;
     }
     const { engine, checkpoints, server } = this.#parts;
-    const parts = { engine, checkpoints, server, log: this.#log };
+    const log = this.#logOf(assignment);
+    const parts = { engine, checkpoints, server, log };
     let runner: StageRunner;
     try {
       runner = new StageRunner(assignment, { ...this.#config, ...parts });
@@ -200,16 +201,16 @@ export class FleetWorker {
       this.#reportFailure(assignment, { step: 0, error: FleetError.from(thrown) });
       return;
     }
-    this.#active = { assignment, runner, step: 0, times: undefined };
+    this.#active = { assignment, runner, log, step: 0, times: undefined };
     this.#activeDone = this.#runStage(this.#active);
   }
 
   async #runStage(stage: ActiveStage): Promise<StageOutcome> {
-    const { assignment, runner } = stage;
-    const { rank, peers, experimentId: experiment, generation } = assignment;
+    const { assignment, runner, log } = stage;
+    const { rank, peers, experimentId: experiment } = assignment;
     const { metrics } = this.#parts;
-    this.#log.info({ experiment, generation, rank, worldSize: peers.length }, "assigned");
-    const reporter = new StageReporter(stage, metrics, this.#log, (progress) =>
+    log.info({ event: "assigned", worldSize: peers.length });
+    const reporter = new StageReporter(stage, metrics, (progress) =>
       this.#session.send({ $case: "progress", value: progress }),
     );
     metrics.begin({ experiment, stage: runner.stage, rank });
@@ -226,8 +227,8 @@ export class FleetWorker {
       this.#reportFailure(assignment, outcome);
       return;
     }
-    const { experimentId: experiment, generation, rank } = assignment;
-    this.#log.info({ experiment, generation, rank, step: outcome.step }, "stage finished");
+    this.#logOf(assignment).info({ event: "stage finished", step: outcome.step });
+    this.#logs.flush();
     const resultJson = outcome.result ? JSON.stringify(outcome.result) : "";
     this.#session.send({ $case: "result", value: { ...fencing(assignment), resultJson } });
   }
@@ -240,16 +241,21 @@ export class FleetWorker {
       readonly checkpointStep?: number | undefined;
     },
   ): void {
-    const { experimentId: experiment, generation, rank } = assignment;
     const { step, checkpointStep } = stopped;
     const { code, message } = stopped.error;
-    this.#log.warn({ experiment, generation, rank, step, code, reason: message }, "stage stopped");
+    this.#logOf(assignment).warn({ event: "stage stopped", step, code, because: message });
+    this.#logs.flush();
     if (code !== "GENERATION_ABORTED") {
       const value = { ...fencing(assignment), code, message, unixMs: Date.now(), step };
       this.#session.send({ $case: "failure", value });
     }
     const lostRanks = lostRanksOf(stopped.error);
     this.#reportStopped(assignment, { step, because: message, checkpointStep, lostRanks });
+  }
+
+  /** Its lines go to the coordinator. */
+  #logOf({ experimentId: experiment, stage, generation, rank }: Assignment): Log {
+    return this.#log.child({ experiment, stage: findStage(stage), generation, rank });
   }
 
   #reportStopped(
@@ -263,101 +269,6 @@ export class FleetWorker {
   ): void {
     const value = { ...fencing(assignment), checkpointStep: undefined, lostRanks: [], ...report };
     this.#session.send({ $case: "stopped", value });
-  }
-}
-
-/** Passes on what a running stage tells: to metrics, and from rank 0 to the coordinator. */
-class StageReporter {
-  readonly #stage: ActiveStage;
-  readonly #metrics: WorkerMetrics;
-  readonly #log: Log;
-  readonly #progress: ProgressReporter | undefined;
-  readonly #storage: StorageProblems;
-  #group: PeerGroup | undefined;
-  #reduced = { allReduces: 0, allReduceBytes: 0, allReduceSeconds: 0 };
-
-  constructor(
-    stage: ActiveStage,
-    metrics: WorkerMetrics,
-    log: Log,
-    send: ConstructorParameters<typeof ProgressReporter>[1],
-  ) {
-    this.#stage = stage;
-    this.#metrics = metrics;
-    this.#log = log;
-    const { experimentId, generation, peers, rank, stage: wireStage } = stage.assignment;
-    this.#storage = new StorageProblems(log.child({ experiment: experimentId, rank }));
-    const reported = { experimentId, generation, stage: wireStage, worldSize: peers.length };
-    this.#progress = rank === 0 ? new ProgressReporter(reported, send) : undefined;
-  }
-
-  onGroup = (group: PeerGroup): void => {
-    this.#group = group;
-  };
-
-  onSkipped = (skip: { readonly path: string; readonly reason: string }): void => {
-    const { experimentId: experiment, rank } = this.#stage.assignment;
-    this.#log.warn({ experiment, rank, ...skip }, "unreadable image replaced");
-    this.#metrics.skippedImage();
-    this.#progress?.skippedImage();
-  };
-
-  onEvent = (event: StageEvent): void => {
-    const nowMs = performance.now();
-    switch (event.type) {
-      case "running":
-      case "predictions":
-        return;
-      case "notice":
-        this.#log.info({ experiment: this.#stage.assignment.experimentId }, event.message);
-        return;
-      case "warning":
-        this.#log.warn({ experiment: this.#stage.assignment.experimentId }, event.message);
-        return;
-      case "step":
-        this.#stage.step = event.report.step;
-        this.#stage.times = withStep(this.#stage.times, event.report);
-        this.#metrics.step(event.report);
-        this.flushGroup();
-        this.#progress?.step(event.report, nowMs);
-        return;
-      case "validated":
-        this.#progress?.validated(event, nowMs);
-        return;
-      case "monitored":
-        this.#metrics.monitored(event.figures, event.seconds);
-        this.#progress?.monitored(event.figures, nowMs);
-        return;
-      case "checkpoint":
-        this.#metrics.checkpoint(event);
-        this.#storage.note("checkpoints", undefined);
-        this.#progress?.checkpoint(event.step, nowMs);
-        this.#progress?.storage(this.#storage.present, nowMs);
-        return;
-      case "checkpoint-failed":
-        if (event.error.code !== "STORAGE_FAILED") return;
-        this.#metrics.checkpointFailed();
-        this.#progress?.checkpointFailed();
-        this.#storage.note("checkpoints", event.error.message);
-        this.#progress?.storage(this.#storage.present, nowMs);
-        return;
-      case "log":
-        this.#storage.note("log", event.problem);
-        this.#progress?.storage(this.#storage.present, nowMs);
-        return;
-    }
-  };
-
-  /** Books what the group has reduced since the last call. */
-  flushGroup(): void {
-    if (!this.#group) return;
-    const now = this.#group.stats();
-    this.#metrics.reduced({
-      allReduces: now.allReduces - this.#reduced.allReduces,
-      allReduceBytes: now.allReduceBytes - this.#reduced.allReduceBytes,
-      allReduceSeconds: now.allReduceSeconds - this.#reduced.allReduceSeconds,
-    });
-    this.#reduced = now;
   }
 }
 

@@ -17,9 +17,11 @@ export function logIndexing(
       const now = performance.now();
       if (now - toldAt < LINE_MS) return;
       toldAt = now;
-      log.info({ split, images, percent: Math.floor(100 * share) }, "indexing");
+      log.info({ event: "indexing", split, images, percent: Math.floor(100 * share) });
     },
-    onNotKept: (reason) =>
-      log.warn({ split, reason }, "the index cannot be kept; the next start makes it again"),
+    onNotKept: (because) => {
+      const consequence = "the next start makes it again";
+      log.warn({ event: "index not kept", split, because, consequence });
+    },
   };
 }

@@ -9,6 +9,7 @@ import type { Abort, Assignment } from "../../proto/gen/coordinator.ts";
 import type { Log } from "../../proto/log.ts";
 import { parseRecipe, type Recipe, type StageName } from "../../proto/recipe.ts";
 import { checkReach, hostOf, type Transport } from "../../proto/transport.ts";
+import { findStage } from "../../proto/wire-stages.ts";
 import { findCheckpoint, newestCheckpointStep } from "../checkpoint/checkpoint-store.ts";
 import { bridgeGroup, type GroupBridge } from "../collective/bridge.ts";
 import { joinGroup, type PeerGroup } from "../collective/peer-group.ts";
@@ -47,6 +48,7 @@ export interface StageRunnerOptions {
   readonly transport: Transport;
   readonly collectiveTimeoutMs: number | undefined;
   readonly logSamples: boolean;
+  /** Of this assignment: each line names it. */
   readonly log: Log;
 }
 
@@ -92,11 +94,7 @@ export class StageRunner {
     if (!/^[A-Za-z0-9][A-Za-z0-9_.-]*$/.test(assignment.experimentId)) {
       throw new FleetError("USAGE", `experiment id "${assignment.experimentId}" is no file name`);
     }
-    this.#log = options.log.child({
-      experiment: assignment.experimentId,
-      generation: assignment.generation,
-      rank,
-    });
+    this.#log = options.log;
   }
 
   /**
@@ -236,8 +234,8 @@ export class StageRunner {
       const { writeConfusion } = await import("../look/write-confusion.ts");
       await writeConfusion(folder, { recipe: this.recipe.name, classes }, this.#predictions);
     } catch (thrown) {
-      const reason = FleetError.from(thrown).message;
-      this.#log.warn({ folder, reason }, "no confusion matrix is left");
+      const because = FleetError.from(thrown).message;
+      this.#log.warn({ event: "no confusion matrix is left", folder, because });
     }
   }
 
@@ -283,14 +281,14 @@ export class StageRunner {
       findCheckpoint: () => this.#newestCheckpoint(stage),
     });
     if (data.monitor && !start.isMonitored) this.#sayWhyNotMonitored(data.monitor);
-    if (start.step > 0) this.#log.info({ step: start.step, from: start.source }, "resuming");
+    if (start.step > 0) this.#log.info({ event: "resuming", step: start.step, from: start.source });
     return start;
   }
 
   #sayWhyNotMonitored(monitor: MonitorData): void {
     const isFirst = this.assignment.rank === 0;
     const because = monitor.type === "none" ? monitor.because : "the ranks' data differ";
-    if (isFirst) this.#log.info({ because }, "no k-NN and no online probe in this stage");
+    if (isFirst) this.#log.info({ event: "no k-NN and no online probe in this stage", because });
   }
 
   /**
@@ -318,8 +316,8 @@ export class StageRunner {
   }
 
   #newestCheckpoint(stage: StageName) {
-    return findCheckpoint(checkpointStore(this.#stageFolder(stage)), (folder, reason) =>
-      this.#log.warn({ folder, reason }, "damaged checkpoint passed over"),
+    return findCheckpoint(checkpointStore(this.#stageFolder(stage)), (folder, because) =>
+      this.#log.warn({ event: "damaged checkpoint passed over", folder, because }),
     );
   }
 
@@ -352,8 +350,8 @@ function onceEach(listener: StageListener["onSkipped"]): StageListener["onSkippe
 }
 
 function stageName({ stage }: Assignment): StageName {
-  if (stage === "STAGE_PRETRAIN") return "pretrain";
-  if (stage === "STAGE_LINEAR") return "linear";
+  const name = findStage(stage);
+  if (name) return name;
   throw new FleetError("USAGE", `assigned an unknown stage: ${stage}`);
 }
 

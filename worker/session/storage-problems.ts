@@ -18,16 +18,19 @@ export class StorageProblems {
     return [...this.#present.values()][0];
   }
 
-  /** @param problem undefined when it was written */
-  note(what: Written, problem: string | undefined): void {
+  /**
+   * @param problem undefined when it was written
+   * @param step the last that was taken
+   */
+  note(what: Written, problem: string | undefined, step: number): void {
     const before = this.#present.get(what);
     if (problem === before) return;
     if (problem === undefined) {
       this.#present.delete(what);
-      this.#log.info({ what, problem: before }, "storage works again");
+      this.#log.info({ event: "storage works again", step, what, problem: before });
       return;
     }
     this.#present.set(what, problem);
-    this.#log.warn({ what, problem }, "storage fails; training goes on");
+    this.#log.warn({ event: "storage fails; training goes on", step, what, problem });
   }
 }
