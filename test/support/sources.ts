@@ -5,7 +5,7 @@ import path from "node:path";
 
 /** Tests run from the package root, be it in source form or from dist/. */
 export const ROOT = process.cwd();
-export const AREAS = ["proto", "coordinator", "worker", "test"] as const;
+export const AREAS = ["proto", "coordinator", "worker", "deploy", "test"] as const;
 
 /** Written by a tool: its form is the tool's affair. */
 const GENERATED = /^proto\/gen\//;
@@ -16,7 +16,7 @@ export interface Source {
   readonly text: string;
 }
 
-/** Every source of the four areas but the generated ones. */
+/** Every source of the areas but the generated ones. */
 export function readSources(): Source[] {
   return AREAS.flatMap(readArea);
 }
