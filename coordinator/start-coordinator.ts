@@ -15,6 +15,7 @@ import { leaderOnly } from "./control/leader-only.ts";
 import { operatorGate } from "./control/operator-gate.ts";
 import { operatorService } from "./control/operator-service.ts";
 import { type ControlRefusals, REFUSAL_REASONS } from "./control/refusal-reasons.ts";
+import { countFailures } from "./control/reported-failures.ts";
 import { openHttpServer } from "./http/http-server.ts";
 import { createMetrics } from "./http/metrics.ts";
 import { type Clock, Scheduler } from "./scheduling/scheduler.ts";
@@ -167,10 +168,9 @@ async function openPorts(
     refusals.add("connection", { peer }),
   );
   const guard = { limits, refusals, connections };
-  const fleet = fleetService({
-    ...guard,
-    ...{ scheduler, clock, joinToken, leaseMs, leadership, logs },
-  });
+  const failures = countFailures();
+  const workplace = { scheduler, clock, joinToken, leaseMs, leadership, logs, failures };
+  const fleet = fleetService({ ...guard, ...workplace });
   const isGathering = (): boolean => term.isGathering;
   const operator = operatorService({
     ...guard,
@@ -191,7 +191,8 @@ async function openPorts(
     ...term.problems(),
     ...((await store.isReachable()) ? [] : ["Redis does not answer"]),
   ];
-  const registry = createMetrics({ scheduler, store, clock, refusals });
+  const stateDir = options.redisUrl === undefined ? options.stateDir : undefined;
+  const registry = createMetrics({ scheduler, store, clock, refusals, failures, stateDir });
   const http = await openHttpServer({ host, port: options.httpPort, registry, problems });
   opened.push(() => http.close());
   return { grpcPort: control.port, httpPort: http.port };

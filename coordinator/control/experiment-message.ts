@@ -113,6 +113,7 @@ function toWireProgress({ id, generation }: Experiment, progress: StageProgress)
     probeTop5: progress.probeTop5,
     storageProblem: progress.storageProblem,
     checkpointFailures: progress.checkpointFailures ?? 0,
+    trainingSeconds: progress.trainingSeconds,
   };
 }
 

@@ -24,6 +24,7 @@ import type { LogStore } from "../store/log-store.ts";
 import type { ControlLimits } from "./control-limits.ts";
 import { keepLogLines } from "./log-lines.ts";
 import { type ControlRefusals, type RefusalReason, refusalReason } from "./refusal-reasons.ts";
+import type { ReportedFailures } from "./reported-failures.ts";
 import { SessionDoor } from "./session-door.ts";
 import { strayReason } from "./stray-message.ts";
 import { parseRegister, parseWorkerMessage, toCoordinatorMessage } from "./worker-message.ts";
@@ -36,6 +37,7 @@ export interface FleetServiceOptions {
   readonly leaseMs: number;
   readonly limits: ControlLimits;
   readonly refusals: ControlRefusals;
+  readonly failures: Pick<ReportedFailures, "add">;
   readonly connections: Connections;
   readonly leadership: Pick<Leadership, "epoch" | "meet">;
   readonly logs: Pick<LogStore, "append">;
@@ -56,7 +58,7 @@ export function fleetService(options: FleetServiceOptions): FleetServiceServer {
 }
 
 function serveSession(call: Call, door: SessionDoor, options: FleetServiceOptions): void {
-  const { scheduler, clock, limits, refusals, connections } = options;
+  const { scheduler, clock, limits, refusals, failures, connections } = options;
   const peer = call.getPeer();
   const address = hostOf(peer);
   const session = toSession(call, options);
@@ -115,6 +117,7 @@ function serveSession(call: Call, door: SessionDoor, options: FleetServiceOption
       const says = parseWorkerMessage(message);
       const stray = strayReason(says, scheduler.member(worker));
       if (stray) refusals.add(stray, { worker, peer, kind });
+      else if (says.type === "failure") failures.add(says.code);
       scheduler.dispatch({ type: "worker-said", id: worker, session, message: says });
     } catch (thrown) {
       if (!(thrown instanceof FleetError)) throw thrown;

@@ -74,6 +74,7 @@ const progressSchema = z.object({
   probeTop5: finite.optional(),
   storageProblem: text.optional(),
   checkpointFailures: count,
+  trainingSeconds: z.number().nonnegative().optional(),
 });
 
 const timesSchema = z.object({

@@ -24,7 +24,15 @@ import {
   stopFor,
   whileStopping,
 } from "./experiment-stopping.ts";
-import { enter, note, queued, reach, stay, withFullBudget } from "./experiment-transition.ts";
+import {
+  advance,
+  enter,
+  note,
+  queued,
+  reach,
+  stay,
+  withFullBudget,
+} from "./experiment-transition.ts";
 import { cancel, pause, resume, retry } from "./operator-verbs.ts";
 import type { Phase } from "./phase.ts";
 import { witnessProgress } from "./witness.ts";
@@ -130,8 +138,8 @@ function progressed(
   const { checkpointStep } = experiment.progress ?? {};
   const progress = { ...(checkpointStep ? { checkpointStep } : {}), ...event.progress };
   const seen = { ...witnessProgress(experiment, progress, now), progress };
-  if (phase.status === "running") return stay(reach(seen, progress.step));
-  return stay(reach(run(resumed(seen, progress.step, now), phase, now), progress.step));
+  if (phase.status === "running") return stay(advance(seen, progress));
+  return stay(advance(run(resumed(seen, progress.step, now), phase, now), progress));
 }
 
 /** A later generation's first report tells which steps have to be done again. */

@@ -11,7 +11,7 @@ import {
   holdersOf,
   presentStage,
 } from "./experiment.ts";
-import { enter, note, reach, stay } from "./experiment-transition.ts";
+import { advance, enter, note, reach, stay } from "./experiment-transition.ts";
 import { describe, isFatal, lostContactsOf, rootCause, toFailure } from "./failures.ts";
 import type { Failure, LostContact, Phase, RestartCause, StopMode } from "./phase.ts";
 import { witness } from "./witness.ts";
@@ -91,7 +91,7 @@ export function whileStopping(
 ): ExperimentStep {
   switch (event.type) {
     case "progress":
-      return stay(reach(experiment, event.progress.step));
+      return stay(advance(experiment, event.progress));
 
     case "result": {
       // It crossed with the abort: this member is out, its stage has to go on.

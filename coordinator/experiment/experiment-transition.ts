@@ -1,6 +1,13 @@
 /** The steps that every rule of an experiment's life is made of. Pure. */
 
-import { type Experiment, type ExperimentStep, presentStage } from "./experiment.ts";
+import {
+  type Experiment,
+  type ExperimentStep,
+  isFinished,
+  presentStage,
+  type StageProgress,
+} from "./experiment.ts";
+import { creditSteps, runWallTime } from "./goodput.ts";
 import type { Phase } from "./phase.ts";
 import { type About, addEntry, type Occurrence } from "./timeline.ts";
 
@@ -18,7 +25,11 @@ export function enter(
     to: phase.status,
     message: because,
   });
-  return { ...experiment, phase, timeline };
+  const entered: Experiment = { ...experiment, phase, timeline };
+  const hasStarted = entered.startedUnixMs !== undefined;
+  const runs = hasStarted && phase.status !== "paused" && !isFinished(entered);
+  const goodput = runWallTime(entered.goodput, { runs, now });
+  return goodput ? { ...entered, goodput } : entered;
 }
 
 /** Writes down what has happened beside changes of state. */
@@ -46,6 +57,16 @@ export function stay(experiment: Experiment): ExperimentStep {
 export function reach(experiment: Experiment, step: number): Experiment {
   if (step <= experiment.furthestStep) return experiment;
   return { ...withFullBudget(experiment), furthestStep: step };
+}
+
+/** Takes a report of rank 0 for what it has come to, and credits the time that it took. */
+export function advance(experiment: Experiment, progress: StageProgress): Experiment {
+  const { generation, furthestStep, goodput } = experiment;
+  const { step, trainingSeconds } = progress;
+  const reached = reach(experiment, step);
+  if (trainingSeconds === undefined || goodput === undefined) return reached;
+  const report = { generation, step, trainingSeconds, furthestStep };
+  return { ...reached, goodput: creditSteps(goodput, report) };
 }
 
 /** The experiment as one that has not failed since its last new step. */

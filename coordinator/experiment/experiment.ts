@@ -32,6 +32,7 @@
 
 import type { ErrorCode } from "../../proto/errors.ts";
 import type { StageName } from "../../proto/recipe.ts";
+import type { Goodput } from "./goodput.ts";
 import type { Failure, Phase, RestartCause, StopMode } from "./phase.ts";
 import type { About, Occurrence, TimelineEntry } from "./timeline.ts";
 
@@ -77,6 +78,7 @@ export interface StageProgress {
   readonly probeTop5?: number;
   readonly storageProblem?: string;
   readonly checkpointFailures?: number;
+  readonly trainingSeconds?: number;
 }
 
 export interface Experiment {
@@ -108,6 +110,8 @@ export interface Experiment {
   readonly furthestStep: number;
   /** Steps that were taken and had to be taken again, over all restarts. */
   readonly lostSteps: number;
+  /** Absent before its first gang. */
+  readonly goodput?: Goodput;
   /** How many times slower than the others a rank has to be to be called a straggler. */
   readonly stragglerFactor: number;
   readonly submittedUnixMs: number;

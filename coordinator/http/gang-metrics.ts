@@ -2,6 +2,7 @@
 
 import { Gauge, type Registry } from "prom-client";
 import { type Experiment, gangOf, presentStage } from "../experiment/experiment.ts";
+import type { TimelineEntry } from "../experiment/timeline.ts";
 import type { Member, RankTimes } from "../member/member.ts";
 import type { Scheduler } from "../scheduling/scheduler.ts";
 
@@ -47,6 +48,17 @@ const GAUGES: Readonly<Record<string, GangGauge>> = {
       if (!progress) return [];
       const value = Number(progress.storageProblem !== undefined);
       return [{ labels: ofStage(experiment), value }];
+    },
+  },
+  simclr_stage_checkpoint_timestamp_seconds: {
+    help: "Unix time at which the stage's newest checkpoint was durable.",
+    labels: ["experiment", "stage"],
+    read: (experiment) => {
+      const { name } = presentStage(experiment);
+      const isOurs = ({ type, stage }: TimelineEntry): boolean =>
+        type === "checkpoint" && stage === name;
+      const newest = experiment.timeline.findLast(isOurs);
+      return newest ? [{ labels: ofStage(experiment), value: newest.unixMs / 1_000 }] : [];
     },
   },
   simclr_stage_straggler_ratio: {

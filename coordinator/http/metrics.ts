@@ -4,31 +4,27 @@
  */
 
 import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
+import { addDiskMetrics } from "../../proto/disk-metrics.ts";
 import { PROTOCOL_VERSION, SOFTWARE_VERSION } from "../../proto/version.ts";
 import type { ControlRefusals } from "../control/refusal-reasons.ts";
-import { type Experiment, isFinished, type StageProgress } from "../experiment/experiment.ts";
-import type { Status } from "../experiment/phase.ts";
+import type { ReportedFailures } from "../control/reported-failures.ts";
+import type { Experiment, StageProgress } from "../experiment/experiment.ts";
 import type { Clock, Scheduler } from "../scheduling/scheduler.ts";
 import type { Store } from "../store/store.ts";
+import { addExperimentMetrics } from "./experiment-metrics.ts";
 import { addGangMetrics } from "./gang-metrics.ts";
+import { addStoreMetrics } from "./store-metrics.ts";
 
-const STATES = [
-  "waiting",
-  "forming",
-  "running",
-  "stopping",
-  "succeeded",
-  "failed",
-  "cancelled",
-  "paused",
-] as const satisfies readonly Status[];
 const WORKER_STATES = ["idle", "busy", "lost"] as const;
 
 export interface MetricsSource {
   readonly scheduler: Pick<Scheduler, "experiments" | "members" | "stragglers">;
-  readonly store: Pick<Store, "queueDepth" | "leadership">;
+  readonly store: Pick<Store, "queueDepth" | "leadership" | "redisFacts" | "redisReconnects">;
   readonly clock: Clock;
   readonly refusals: Pick<ControlRefusals, "counts">;
+  readonly failures: Pick<ReportedFailures, "counts">;
+  /** Where the coordinator's own Redis writes; undefined when it has none. */
+  readonly stateDir: string | undefined;
 }
 
 /** A registry whose every reading is of the moment. */
@@ -37,12 +33,25 @@ export function createMetrics(source: MetricsSource): Registry {
   collectDefaultMetrics({ register: registry });
   addBuildInfo(registry);
   addLeadership(registry, source);
-  addExperiments(registry, source);
+  addExperimentMetrics(registry, source);
   addProgress(registry, source);
   addGangMetrics(registry, source);
   addWorkers(registry, source);
-  addQueue(registry, source);
-  addRefusals(registry, source);
+  addStoreMetrics(registry, source);
+  const { stateDir: folder } = source;
+  if (folder !== undefined) addDiskMetrics(registry, { process: "coordinator", folder });
+  addTally(registry, {
+    name: "simclr_refused_messages_total",
+    help: "Connections, calls and messages that were not taken.",
+    label: "reason",
+    counts: () => source.refusals.counts,
+  });
+  addTally(registry, {
+    name: "simclr_failures_total",
+    help: "Failures that members of gangs have reported, by error.",
+    label: "code",
+    counts: () => source.failures.counts,
+  });
   return registry;
 }
 
@@ -70,47 +79,6 @@ function addLeadership(registry: Registry, { store }: MetricsSource): void {
     registers: [registry],
     collect() {
       this.set(store.leadership.epoch);
-    },
-  });
-}
-
-function addExperiments(registry: Registry, { scheduler }: MetricsSource): void {
-  new Gauge({
-    name: "simclr_experiments",
-    help: "Experiments by state.",
-    labelNames: ["state"],
-    registers: [registry],
-    collect() {
-      const experiments = scheduler.experiments();
-      for (const state of STATES) {
-        this.set({ state }, experiments.filter(({ phase }) => phase.status === state).length);
-      }
-    },
-  });
-  new Counter({
-    name: "simclr_experiment_restarts_total",
-    help: "How often an unfinished experiment's gang was formed anew after it broke up.",
-    labelNames: ["experiment", "reason"],
-    registers: [registry],
-    collect() {
-      this.reset();
-      for (const { id, restarts } of scheduler.experiments().filter((one) => !isFinished(one))) {
-        for (const [reason, count] of Object.entries(restarts)) {
-          this.inc({ experiment: id, reason }, count);
-        }
-      }
-    },
-  });
-  new Counter({
-    name: "simclr_experiment_lost_steps_total",
-    help: "Steps of an unfinished experiment that had to be taken again after restarts.",
-    labelNames: ["experiment"],
-    registers: [registry],
-    collect() {
-      this.reset();
-      for (const { id, lostSteps } of scheduler.experiments().filter((one) => !isFinished(one))) {
-        this.inc({ experiment: id }, lostSteps);
-      }
     },
   });
 }
@@ -208,30 +176,25 @@ function addWorkers(registry: Registry, { scheduler, clock }: MetricsSource): vo
   });
 }
 
-function addQueue(registry: Registry, { store }: MetricsSource): void {
-  new Gauge({
-    name: "simclr_queue_jobs",
-    help: "Jobs of stages in BullMQ by state; a stage that is handed over is `delayed`.",
-    labelNames: ["state"],
-    registers: [registry],
-    async collect() {
-      this.reset();
-      // While Redis is away there is nothing to say, and the other metrics must still be served.
-      const depth = await store.queueDepth().catch(() => ({}));
-      for (const [state, jobs] of Object.entries(depth)) this.set({ state }, jobs);
-    },
-  });
-}
-
-function addRefusals(registry: Registry, { refusals }: MetricsSource): void {
+/** A counter by the values of one label that somebody else keeps. */
+function addTally(
+  registry: Registry,
+  tally: {
+    readonly name: string;
+    readonly help: string;
+    readonly label: string;
+    readonly counts: () => ReadonlyMap<string, number>;
+  },
+): void {
+  const { name, help, label, counts } = tally;
   new Counter({
-    name: "simclr_refused_messages_total",
-    help: "Connections, calls and messages that were not taken.",
-    labelNames: ["reason"],
+    name,
+    help,
+    labelNames: [label],
     registers: [registry],
     collect() {
       this.reset();
-      for (const [reason, count] of refusals.counts) this.inc({ reason }, count);
+      for (const [value, count] of counts()) this.inc({ [label]: value }, count);
     },
   });
 }

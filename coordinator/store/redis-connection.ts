@@ -24,6 +24,8 @@ export interface RedisConnections {
   readonly patient: Redis;
   /** The address without its secrets, for messages. */
   readonly address: string;
+  /** How often `commands` had to be opened again. */
+  readonly reconnects: () => number;
   close(): void;
 }
 
@@ -64,10 +66,15 @@ export async function connectRedis(url: string, log: Log): Promise<RedisConnecti
   const patience = { maxRetriesPerRequest: null, socketTimeout: PATIENT_SILENCE_MS };
   const patient = new Redis(url, { ...baseOptions, ...patience });
   for (const connection of [commands, patient]) watchConnection(connection, address, log);
+  let reconnects = 0;
+  commands.on("ready", () => {
+    reconnects += 1;
+  });
   return {
     commands,
     patient,
     address,
+    reconnects: () => reconnects,
     close: () => {
       commands.disconnect();
       patient.disconnect();

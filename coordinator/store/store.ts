@@ -35,6 +35,7 @@ import {
 } from "./leadership-scripts.ts";
 import { LogStore } from "./log-store.ts";
 import { connectRedis, type RedisConnections, reachRedis, runIdOf } from "./redis-connection.ts";
+import { type RedisFacts, redisFactsOf } from "./redis-facts.ts";
 import { type Judge, type QueueDepth, StageQueue } from "./stage-queue.ts";
 
 const RECORD_VERSION = 2;
@@ -73,6 +74,8 @@ export class Store {
   readonly address: string;
   readonly leadership: Leadership;
   readonly logs: LogStore;
+  /** What Redis says of itself; undefined while it does not answer. */
+  readonly redisFacts: () => Promise<RedisFacts | undefined>;
   readonly #connections: RedisConnections;
   readonly #prefix: string;
   readonly #log: Log;
@@ -91,6 +94,7 @@ export class Store {
   ) {
     this.address = connections.address;
     this.leadership = leadership;
+    this.redisFacts = redisFactsOf(connections.commands);
     this.#connections = connections;
     this.#prefix = prefix;
     this.#log = log;
@@ -226,6 +230,11 @@ export class Store {
 
   async queueDepth(): Promise<QueueDepth> {
     return await this.#queue.depth();
+  }
+
+  /** How often the connection to Redis had to be opened again. */
+  get redisReconnects(): number {
+    return this.#connections.reconnects();
   }
 
   /** Whether Redis answers now. */

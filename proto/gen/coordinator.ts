@@ -389,6 +389,11 @@ export interface Progress {
     | undefined;
   /** Checkpoints of this generation that could not be written. */
   checkpointFailures: number;
+  /**
+   * What the steps of this generation have taken rank 0 so far; no validation, no waiting between
+   * them.
+   */
+  trainingSeconds?: number | undefined;
 }
 
 /** Accuracy in percent when so many nearest training images vote for an image's class. */
@@ -2060,6 +2065,7 @@ function createBaseProgress(): Progress {
     probeTop5: undefined,
     storageProblem: undefined,
     checkpointFailures: 0,
+    trainingSeconds: undefined,
   };
 }
 
@@ -2136,6 +2142,9 @@ export const Progress: MessageFns<Progress> = {
     }
     if (message.checkpointFailures !== 0) {
       writer.uint32(192).uint64(message.checkpointFailures);
+    }
+    if (message.trainingSeconds !== undefined) {
+      writer.uint32(201).double(message.trainingSeconds);
     }
     return writer;
   },
@@ -2345,6 +2354,14 @@ export const Progress: MessageFns<Progress> = {
             message.checkpointFailures = longToNumber(reader.uint64());
             continue;
           }
+          case 25: {
+            if (tag !== 201) {
+              break;
+            }
+
+            message.trainingSeconds = reader.double();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2445,6 +2462,11 @@ export const Progress: MessageFns<Progress> = {
         : isSet(object.checkpoint_failures)
         ? globalThis.Number(object.checkpoint_failures)
         : 0,
+      trainingSeconds: isSet(object.trainingSeconds)
+        ? globalThis.Number(object.trainingSeconds)
+        : isSet(object.training_seconds)
+        ? globalThis.Number(object.training_seconds)
+        : undefined,
     };
   },
 
@@ -2522,6 +2544,9 @@ export const Progress: MessageFns<Progress> = {
     if (message.checkpointFailures !== 0) {
       obj.checkpointFailures = Math.round(message.checkpointFailures);
     }
+    if (message.trainingSeconds !== undefined) {
+      obj.trainingSeconds = floatToJson(message.trainingSeconds);
+    }
     return obj;
   },
 
@@ -2554,6 +2579,7 @@ export const Progress: MessageFns<Progress> = {
     message.probeTop5 = object.probeTop5 ?? undefined;
     message.storageProblem = object.storageProblem ?? undefined;
     message.checkpointFailures = object.checkpointFailures ?? 0;
+    message.trainingSeconds = object.trainingSeconds ?? undefined;
     return message;
   },
 };

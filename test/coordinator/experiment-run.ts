@@ -32,6 +32,12 @@ export class ExperimentRun {
     return this;
   }
 
+  /** Lets time pass. */
+  wait(ms: number): this {
+    this.#now += ms;
+    return this;
+  }
+
   assign(generation = this.experiment.generation + 1, gang: readonly string[] = GANG): this {
     return this.apply({ type: "assigned", generation, gang });
   }

@@ -154,6 +154,7 @@ export class FakeWorker {
       probeTop5: undefined,
       storageProblem: undefined,
       checkpointFailures: 0,
+      trainingSeconds: undefined,
       ...more,
     });
   }

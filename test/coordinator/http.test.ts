@@ -42,7 +42,8 @@ describe("metrics", function () {
     };
     const storage = { checkpointFailures: 2, storageProblem: "disk full" };
     const reduced = { allReduceSeconds: 0.5, allReduceHidden: 0.75 };
-    gang[0]?.progress(12, { ...figures, ...reduced, ...quality, ...storage });
+    const trained = { checkpointStep: 10, trainingSeconds: 1.5 };
+    gang[0]?.progress(12, { ...figures, ...reduced, ...quality, ...storage, ...trained });
     await rig().untilState(id, "running");
     const parked = 'simclr_queue_jobs{state="delayed"}';
     await until("both to be handed over", async () => (await samples()).get(parked) === 2);
@@ -78,12 +79,25 @@ describe("metrics", function () {
       [`simclr_stage_workers${ofStage.replace("}", ',count="want"}')}`]: 2,
       [`simclr_stage_checkpoint_failures${ofStage}`]: 2,
       [`simclr_stage_storage_problem${ofStage}`]: 1,
+      [`simclr_experiment_productive_seconds_total{experiment="${id}"}`]: 1.5,
+      'simclr_failures_total{code="LOSS_NOT_FINITE"}': 0,
+      simclr_redis_up: 1,
+      simclr_redis_noeviction: 1,
+      simclr_redis_reconnects_total: 0,
+      simclr_redis_evicted_keys_total: 0,
       [`simclr_build_info{${build}}`]: 1,
     };
     for (const [name, value] of Object.entries(expected))
       assert.equal(during.get(name), value, name);
     const age = during.get('simclr_worker_heartbeat_age_seconds{worker="w1"}');
     assert.ok(age !== undefined && age >= 0 && age < 5, `heartbeat age ${age}`);
+    const figure = (name: string): number => during.get(name) ?? Number.NaN;
+    const durable = figure(`simclr_stage_checkpoint_timestamp_seconds${ofStage}`);
+    assert.ok(Math.abs(Date.now() / 1_000 - durable) < 60, `durable at ${durable}`);
+    assert.ok(figure(`simclr_experiment_wall_seconds_total{experiment="${id}"}`) > 0);
+    assert.ok(figure("simclr_queue_oldest_wait_seconds") > 0);
+    assert.ok(figure("simclr_redis_memory_used_bytes") > 100_000);
+    assert.equal(during.get("simclr_coordinator_disk_free_bytes"), undefined);
 
     gang[1]?.close();
     await gang[0]?.obey(0);
@@ -112,6 +126,19 @@ describe("metrics", function () {
     await until("the lost steps", async () => (await samples()).get(lost) === 3);
     assert.equal((await samples()).get(restarts("failure")), 1);
     assert.equal((await samples()).get(restarts("preemption")), 0);
+  });
+
+  it("count the failures that members report, by error", async () => {
+    const worker = await rig().join("w0");
+    const id = await rig().submit({ pretrain: 1, linear: 1 });
+    await worker.accept();
+    const name = 'simclr_failures_total{code="LOSS_NOT_FINITE"}';
+    const before = (await samples()).get(name) ?? 0;
+    worker.fail(0, "LOSS_NOT_FINITE", "the loss is NaN");
+    await until("the failure", async () => (await samples()).get(name) === before + 1);
+    worker.leave(0);
+    await rig().untilState(id, "failed");
+    assert.equal((await samples()).get("simclr_queue_oldest_wait_seconds"), 0);
   });
 
   it("tell how long each rank takes for a step, and who is slow", async () => {
@@ -172,10 +199,15 @@ describe("readiness", function () {
     assert.equal(response.status, 503);
     assert.equal(await response.text(), "Redis does not answer\n");
     assert.equal((await get("/healthz")).status, 200);
-    assert.equal((await get("/metrics")).status, 200);
+    const away = await (await get("/metrics")).text();
+    assert.match(away, /^simclr_redis_up 0$/m);
+    assert.doesNotMatch(away, /^simclr_(redis_memory|redis_evicted|queue_jobs)/m);
 
     await redis.restart();
     await until("readiness", async () => (await get("/readyz")).status === 200);
+    const back = async (): Promise<string> => await (await get("/metrics")).text();
+    await until("Redis to answer", async () => /^simclr_redis_up 1$/m.test(await back()));
+    assert.match(await back(), /^simclr_redis_reconnects_total [1-9]/m);
     await coordinator.close({ dismiss: false });
     await redis.close();
   });

@@ -51,6 +51,7 @@ const progress: ProgressView = {
   probeTop5: undefined,
   storageProblem: undefined,
   checkpointFailures: 0,
+  trainingSeconds: undefined,
 };
 
 describe("progress bar", () => {

@@ -56,8 +56,8 @@ describe("the alert rules", function () {
   it("are of metrics that coordinator or worker export", () => {
     // Names are given when a registry is made; nothing is read from the source before a scrape.
     const registries = [
-      createMetrics({} as MetricsSource),
-      new WorkerMetrics("reference", "CPU", { counts: new Map() }).registry,
+      createMetrics({ stateDir: "/" } as MetricsSource),
+      new WorkerMetrics("reference", "CPU", { counts: new Map() }, "/").registry,
     ];
     const exported = registries.flatMap((one) => one.getMetricsAsArray().map(({ name }) => name));
     const named = new Set(rules.flatMap(({ expr }) => expr.match(/\bsimclr_\w+/g) ?? []));

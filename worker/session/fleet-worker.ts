@@ -88,13 +88,13 @@ export class FleetWorker {
   }
 
   static async #open(config: WorkerConfig, log: Log, engine: EngineHost): Promise<Parts> {
-    const { host, httpPort: port, peerPort, joinToken, transport } = config;
+    const { host, httpPort: port, peerPort, joinToken, transport, workDir } = config;
     const refusals = new Refusals({ reasons: PEER_REFUSAL_REASONS, log, event: "peer refused" });
     const server = await startPeerServer({
       ...{ host, port: peerPort, joinToken, transport },
       onRefused: (reason, peer) => refusals.add(reason, { peer }),
     });
-    const metrics = new WorkerMetrics(engine.name, engine.device, refusals);
+    const metrics = new WorkerMetrics(engine.name, engine.device, refusals, workDir);
     const parts = { engine, checkpoints: new CheckpointHost(), server, metrics };
     if (port === undefined) return { ...parts, http: undefined };
     try {

@@ -18,6 +18,7 @@ export class ProgressReporter {
   readonly #send: (progress: Progress) => void;
   #lastMs = Number.NEGATIVE_INFINITY;
   #stepSeconds: number | undefined;
+  #trainingSeconds = 0;
   /** Of the all-reduces: all of it, and what of it the engine did not wait for. */
   #reduceSeconds: number | undefined;
   #hiddenSeconds: number | undefined;
@@ -37,6 +38,7 @@ export class ProgressReporter {
   step(report: StepReport, nowMs: number): void {
     this.#lastReport = report;
     this.#stepSeconds = runningMean(this.#stepSeconds, report.stepSeconds);
+    this.#trainingSeconds += report.stepSeconds;
     if (report.allReduce) {
       const { seconds, hidden } = report.allReduce;
       this.#reduceSeconds = runningMean(this.#reduceSeconds, seconds);
@@ -109,6 +111,7 @@ export class ProgressReporter {
       probeTop5: this.#monitor?.probe?.top5,
       storageProblem: this.#storageProblem,
       checkpointFailures: this.#checkpointFailures,
+      trainingSeconds: this.#trainingSeconds,
     });
   }
 }

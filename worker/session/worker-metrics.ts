@@ -1,6 +1,7 @@
 /** Prometheus metrics of a worker, names `simclr_worker_*`, base units. */
 
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { addDiskMetrics } from "../../proto/disk-metrics.ts";
 import type { Refusals } from "../../proto/refusals.ts";
 import { SOFTWARE_VERSION } from "../../proto/version.ts";
 import type { SaveEvent } from "../checkpoint/checkpoint-link.ts";
@@ -32,6 +33,10 @@ export class WorkerMetrics {
   readonly #skipped = this.#counter("skipped_images_total", "Images that could not be read.");
   readonly #reducedBytes = this.#counter("allreduce_bytes_total", "Bytes put into all-reduces.");
   readonly #reduceSeconds = this.#counter("allreduce_seconds_total", "Time all-reduces ran for.");
+  readonly #syncNormSeconds = this.#counter(
+    "syncbn_seconds_total",
+    "Part of the steps in which batch statistics were exchanged.",
+  );
   readonly #hidden = this.#gauge(
     "allreduce_hidden_ratio",
     "Share of the last step's all-reduce time for which the engine did not wait.",
@@ -63,6 +68,7 @@ export class WorkerMetrics {
     engine: string,
     device: string,
     refusals: Pick<Refusals<PeerRefusalReason>, "counts">,
+    workDir: string,
   ) {
     collectDefaultMetrics({ register: this.registry });
     new Counter({
@@ -81,6 +87,7 @@ export class WorkerMetrics {
       labelNames: ["version", "engine", "device"],
       registers: [this.registry],
     }).set({ version: SOFTWARE_VERSION, engine, device }, 1);
+    addDiskMetrics(this.registry, { process: "worker", folder: workDir });
   }
 
   /** Series of one stage begin; those of the one before go. */
@@ -108,6 +115,7 @@ export class WorkerMetrics {
     for (const phase of PHASES) {
       this.#phase.observe({ ...labels, phase }, report.phaseSeconds[phase]);
     }
+    if (report.syncNormSeconds) this.#syncNormSeconds.inc(labels, report.syncNormSeconds);
     this.#images.inc(labels, report.images);
     this.#loss.set(labels, report.loss);
     this.#lr.set(labels, report.lr);

@@ -7,6 +7,7 @@ import { PHASES, type Phase, type PhaseSeconds } from "./stage-job.ts";
 export class PhaseClock {
   #mark = performance.now();
   #seconds = emptyPhases();
+  #syncNormSeconds: number | undefined;
 
   /** Books the time since the last call or restart under `phase`. */
   end(phase: Phase): void {
@@ -19,6 +20,23 @@ export class PhaseClock {
   restart(): void {
     this.#mark = performance.now();
     this.#seconds = emptyPhases();
+    this.#syncNormSeconds = undefined;
+  }
+
+  /** Runs an exchange of batch statistics, whose time is part of the phase under way. */
+  syncNorms<Result>(exchange: () => Result): Result {
+    const began = performance.now();
+    try {
+      return exchange();
+    } finally {
+      const seconds = (performance.now() - began) / 1000;
+      this.#syncNormSeconds = (this.#syncNormSeconds ?? 0) + seconds;
+    }
+  }
+
+  /** Of the step's exchanges of batch statistics; undefined when there were none. */
+  get syncNormSeconds(): number | undefined {
+    return this.#syncNormSeconds;
   }
 
   /** The sums since the step began. */

@@ -33,6 +33,7 @@ import { type HeldTensors, ReplicaCheck } from "./replica-check.ts";
 import { restoreState } from "./restore-state.ts";
 import { isStopWanted, type StageContext } from "./stage-context.ts";
 import type { MonitorJob, StageResult } from "./stage-job.ts";
+import { timedReducer } from "./timed-reducer.ts";
 import { type StageSteps, TrainingLoop } from "./training-loop.ts";
 
 /** Rank 0 returns the stage's result, the others nothing. */
@@ -73,7 +74,10 @@ class Pretraining {
     this.#check = openNumberCheck(context, () => progress.step + 1);
     this.#buckets = this.#openBuckets();
     const isSynced = recipe.pretrain.syncBatchNorm && job.worldSize > 1;
-    this.#reducer = isSynced ? guardReducer(createBatchReducer(group), this.#check) : undefined;
+    const { clock } = this.#loop;
+    this.#reducer = isSynced
+      ? guardReducer(timedReducer(createBatchReducer(group), clock), this.#check)
+      : undefined;
     this.#monitor = job.monitor && this.#openMonitor(job.monitor);
     if (job.startStep > 0) this.#monitor?.restore(restored, job.startStep);
   }

@@ -153,6 +153,11 @@ export interface StepReport extends TrainedStep {
   /** Part of the step in which this rank waited for others; what is left is its own. */
   readonly waitSeconds: number;
   readonly phaseSeconds: PhaseSeconds;
+  /**
+   * Part of forward and backward in which batch statistics were exchanged. Undefined when each rank
+   * normalises its own batch, or is alone.
+   */
+  readonly syncNormSeconds: number | undefined;
   /** Undefined when nothing was reduced: with one worker. */
   readonly allReduce: AllReduceTime | undefined;
 }

@@ -130,6 +130,7 @@ export class TrainingLoop {
       stepSeconds: (performance.now() - started) / 1000,
       waitSeconds: group.waitedSeconds - waitedBefore,
       phaseSeconds,
+      syncNormSeconds: this.clock.syncNormSeconds,
       allReduce: allReduceTime(group.allReduceSeconds - reducedBefore, phaseSeconds.reduce),
     });
     reportStep(this.#context, finished);

@@ -48,6 +48,7 @@ describe("measurement", () => {
     stepSeconds: 1,
     waitSeconds: 0,
     phaseSeconds: PHASES,
+    syncNormSeconds: undefined,
     allReduce: seconds > 0 ? { seconds, hidden } : undefined,
   });
 

@@ -22,6 +22,7 @@ describe("ProgressReporter", () => {
     stepSeconds: 0.5,
     waitSeconds: 0.2,
     phaseSeconds: { data: 0, forward: 0, loss: 0, backward: 0, reduce: 0, update: 0 },
+    syncNormSeconds: undefined,
     allReduce: undefined,
   });
   const open = () => {

@@ -16,10 +16,16 @@ describe("a worker's metrics", () => {
     stepSeconds: 0.5,
     waitSeconds: 0.2,
     phaseSeconds: { data: 0, forward: 0, loss: 0, backward: 0, reduce: 0.1, update: 0 },
+    syncNormSeconds: undefined,
     allReduce: { seconds: 0.4, hidden: 0.75 },
   };
   const open = (): WorkerMetrics => {
-    const metrics = new WorkerMetrics("reference", "CPU", { counts: new Map([["version", 2]]) });
+    const metrics = new WorkerMetrics(
+      "reference",
+      "CPU",
+      { counts: new Map([["version", 2]]) },
+      "/no/such/folder/yet",
+    );
     metrics.begin({ experiment: "e1", stage: "pretrain", rank: 3 });
     return metrics;
   };
@@ -75,6 +81,25 @@ describe("a worker's metrics", () => {
       ["own_step", "0.6"],
       ["wait", "0.4"],
     ]);
+  });
+
+  it("add up what synchronised batch norm costs, where there is any", async () => {
+    const name = "simclr_worker_syncbn_seconds_total";
+    const metrics = open();
+    metrics.step(report);
+    assert.doesNotMatch(await metrics.registry.metrics(), new RegExp(`^${name}`, "m"));
+    metrics.step({ ...report, syncNormSeconds: 0.125 });
+    metrics.step({ ...report, syncNormSeconds: 0.25 });
+    const text = await metrics.registry.getSingleMetricAsString(name);
+    assert.match(text, /\{experiment="e1",stage="pretrain",rank="3"\} 0\.375$/m);
+  });
+
+  it("tell how much room there is where the work folder will be", async () => {
+    const text = await open().registry.metrics();
+    const [free, size] = ["free", "size"].map((name) =>
+      Number(new RegExp(`^simclr_worker_disk_${name}_bytes (.*)$`, "m").exec(text)?.[1]),
+    ) as [number, number];
+    assert.ok(free > 0 && free <= size, `${free} of ${size}`);
   });
 
   it("say nothing of all-reduces where one worker trains alone", async () => {
