@@ -4,6 +4,6 @@ const RUNBOOKS = "https://github.com/simclr-fleet/simclr-fleet/blob/main/deploy/
 
 /** @param alert e.g. SimclrNoStepProgress, whose page is no-step-progress.md */
 export function runbookUrl(alert: string): string {
-  const words = alert.replace(/^Simclr/, "").replaceAll(/(?<=[a-z])(?=[A-Z])/g, "-");
+  const words = alert.replace(/^Simclr/, "").replaceAll(/(?<!^)(?=[A-Z])/g, "-");
   return `${RUNBOOKS}/${words.toLowerCase()}.md`;
 }
