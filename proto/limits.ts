@@ -13,6 +13,9 @@ export const LEASE_MS = 5 * HEARTBEAT_INTERVAL_MS;
  */
 export const FORMATION_TIMEOUT_MS = 30_000;
 
+/** A drained worker gives up a step that takes longer: whoever preempts it does not wait long. */
+export const DRAIN_TIMEOUT_MS = 20_000;
+
 /** A message that cannot be sent or read within this time counts as lost. */
 export const CALL_TIMEOUT_MS = 10_000;
 

@@ -20,6 +20,8 @@ export interface ModelDescription extends ModelPlan {
   readonly parameters: number;
   /** For one image of `imageSize` x `imageSize`. */
   readonly flops: number;
+  /** Scalars that the convolutions put out for one image. */
+  readonly activations: number;
 }
 
 /** Describes the model that `stage` runs; `classes` matters to the linear stage only. */
@@ -29,26 +31,29 @@ export function describeModel(
   { imageSize, classes }: { readonly imageSize: number; readonly classes: number },
 ): ModelDescription {
   const plan = stage === "pretrain" ? planPretrain(model) : planLinear(model, classes);
-  const { operations, pixels } = countBackbone(plan.backbone, imageSize);
+  const { operations, outputs, pixels } = countBackbone(plan.backbone, imageSize);
   return {
     ...plan,
     parameters: plan.tensors
       .filter(isParameter)
       .reduce((sum, { shape }) => sum + elementCount(shape), 0),
     flops: operations + (stage === "linear" ? plan.backbone.features * pixels : 0),
+    activations: outputs,
   };
 }
 
-/** Operations for one square image, and the pixels of the last feature map. */
+/** Operations and outputs for one square image, and the pixels of the last feature map. */
 function countBackbone(
   { stem, hasPool, blocks }: BackbonePlan,
   imageSize: number,
-): { readonly operations: number; readonly pixels: number } {
+): { readonly operations: number; readonly outputs: number; readonly pixels: number } {
   let operations = 0;
+  let outputs = 0;
   const run = (layer: ConvNormPlan, size: number): number => {
     const outputSize = slide(size, layer);
-    const outputs = layer.outputs * outputSize ** 2;
-    operations += outputs * layer.inputs * layer.kernel ** 2 + 2 * outputs;
+    const values = layer.outputs * outputSize ** 2;
+    operations += values * layer.inputs * layer.kernel ** 2 + 2 * values;
+    outputs += values;
     return outputSize;
   };
 
@@ -58,7 +63,7 @@ function countBackbone(
     if (downsample) run(downsample, size);
     for (const layer of body) size = run(layer, size);
   }
-  return { operations, pixels: size ** 2 };
+  return { operations, outputs, pixels: size ** 2 };
 }
 
 type Window = Pick<ConvNormPlan, "kernel" | "stride" | "padding">;

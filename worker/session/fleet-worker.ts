@@ -7,6 +7,7 @@ import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import { FleetError } from "../../proto/errors.ts";
 import type { Abort, Assignment, Running } from "../../proto/gen/coordinator.ts";
+import { DRAIN_TIMEOUT_MS } from "../../proto/limits.ts";
 import type { Log } from "../../proto/log.ts";
 import type { LogTap } from "../../proto/log-tap.ts";
 import type { MonitoringServer } from "../../proto/monitoring-server.ts";
@@ -43,9 +44,6 @@ interface Parts {
   readonly metrics: WorkerMetrics;
   readonly http: MonitoringServer | undefined;
 }
-
-/** A step that takes longer is given up: whoever preempts a worker does not wait much longer. */
-const DRAIN_TIMEOUT_MS = 20_000;
 
 export class FleetWorker {
   readonly #config: WorkerConfig;
