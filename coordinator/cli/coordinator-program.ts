@@ -12,6 +12,7 @@ import {
   registerShow,
 } from "./experiments.ts";
 import { registerLogs } from "./logs.ts";
+import { registerManifests } from "./manifests.ts";
 import { registerRecipes } from "./recipes.ts";
 import { registerStart } from "./start.ts";
 import { registerSubmit } from "./submit.ts";
@@ -37,5 +38,6 @@ export const COORDINATOR_PROGRAM: CliProgram = {
     registerWorkers,
     registerDrain,
     registerRecipes,
+    registerManifests,
   ],
 };

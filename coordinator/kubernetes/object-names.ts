@@ -3,6 +3,7 @@
  * reference between the two.
  */
 
+import type { StageName } from "../../proto/recipe.ts";
 import { SOFTWARE_VERSION } from "../../proto/version.ts";
 
 export const NAMESPACE = "simclr";
@@ -41,8 +42,11 @@ export const USER_ID = 10_001;
 
 export const EXPERIMENT_LABEL = "simclr-fleet/experiment";
 export const STAGE_LABEL = "simclr-fleet/stage";
-const NAME_LENGTH_MAX = 48;
+const NAME_LENGTH_MAX = 40;
 const LABEL_LENGTH_MAX = 63;
+
+/** Of the queue that Kueue admits workers from. */
+export const LOCAL_QUEUE = "simclr";
 
 /** The labels that every worker has; Services and policies select by them. */
 export const WORKER_LABELS = {
@@ -53,12 +57,17 @@ export const WORKER_LABELS = {
 
 /**
  * `text` as a name of Kubernetes objects, e.g. of a recipe. It is short enough for what is appended
- * to it: a Job's pods have host names of at most 63 letters.
+ * to it: stage, number of the Job and of the pod make a host name of at most 63 letters.
  */
 export function objectName(text: string): string {
   const letters = text.toLowerCase().replaceAll(/[^a-z0-9]+/g, "-");
   const name = letters.replace(/^[-0-9]+/, "").slice(0, NAME_LENGTH_MAX);
   return name.replace(/-+$/, "") || "simclr";
+}
+
+/** The Job of a stage's workers; `stem` is e.g. the id of an experiment. */
+export function workerJobName(stem: string, stage: StageName): string {
+  return `${objectName(stem)}-${stage}`;
 }
 
 /** `text` as the value of a label: cut at its length, and without what may not begin or end it. */

@@ -5,7 +5,7 @@
  *   const job = renderWorkerJob({
  *     recipe,
  *     stage: "pretrain",
- *     name: objectName(`${experimentId}-pretrain`),
+ *     name: workerJobName(experimentId, "pretrain"),
  *     namespace: "simclr",
  *     experimentId,
  *     template: parseJobTemplate(text, file), // what --template says; job-template.ts
@@ -21,7 +21,7 @@ import { podFailurePolicy } from "./pod-failure-policy.ts";
 import { WORKER_CONTAINER, type WorkerPodOptions, workerPod } from "./worker-pod.ts";
 
 export interface WorkerJobOptions extends WorkerPodOptions {
-  /** Of the Job; see {@link objectName}. */
+  /** Of the Job; see `workerJobName`. */
   readonly name: string;
   readonly namespace: string;
   /** How many there are to be; as many as the stage may have when absent. */

@@ -1,0 +1,118 @@
+/** `coordinator manifests`: a recipe's workers for Kubernetes. Needs no coordinator. */
+
+import { readFile } from "node:fs/promises";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { stringify } from "yaml";
+import { type CliContext, printJson, runCommand } from "../../proto/cli/cli-context.ts";
+import { loadRecipe, recipeSetting } from "../../proto/cli/load-recipe.ts";
+import { FleetError } from "../../proto/errors.ts";
+import type { JobTemplate } from "../kubernetes/merge-template.ts";
+import { NAMESPACE, workerJobName } from "../kubernetes/object-names.ts";
+import {
+  type ManifestOptions,
+  OVERLAYS,
+  type Overlay,
+  renderManifests,
+} from "../kubernetes/render-manifests.ts";
+
+interface CommandOptions {
+  readonly overlay: readonly Overlay[];
+  readonly set: readonly string[];
+  readonly name?: string;
+  readonly namespace: string;
+  readonly image?: string;
+  readonly experiment?: string;
+  readonly template?: string;
+  readonly plaintext: boolean;
+  readonly json: boolean;
+  readonly logLevel: string;
+}
+
+export function registerManifests(program: Command, context: CliContext): void {
+  program
+    .command("manifests")
+    .description("print a recipe's workers as Kubernetes objects, for `kubectl apply -f -`")
+    .argument("<recipe>", "name of a built-in recipe, or a .yaml file")
+    .addOption(
+      new Option("--overlay <name>", `${OVERLAYS.join(", ")}; may be repeated`)
+        .default([], "none")
+        .argParser(overlay),
+    )
+    .addOption(recipeSetting())
+    .option("--name <name>", "of the Jobs; the experiment's or the recipe's by default")
+    .option("--namespace <name>", "of all objects", dnsLabel, NAMESPACE)
+    .option("--image <image>", "of the workers; simclr-fleet/worker-gpu or -cpu by default")
+    .option("--experiment <id>", "the only experiment that the workers take part in")
+    .option("--template <file>", "YAML of a part of a Job, laid over all of them")
+    .option("--plaintext", "without TLS, as the coordinator then has to be, too", false)
+    .option("--json", "print JSON", false)
+    .option("--log-level <level>", "debug adds stack traces to errors", "info")
+    .action((recipe: string, options: CommandOptions) =>
+      runCommand(context, options.logLevel, () => printManifests(recipe, options, context)),
+    );
+}
+
+async function printManifests(
+  nameOrFile: string,
+  options: CommandOptions,
+  context: CliContext,
+): Promise<void> {
+  const { overlay, set, namespace, image, experiment, template, json } = options;
+  const recipe = await loadRecipe(nameOrFile, set);
+  const manifest: ManifestOptions = {
+    recipe,
+    name: options.name ?? experiment ?? recipe.name,
+    namespace,
+    overlays: overlay,
+    security: options.plaintext ? "plaintext" : "tls",
+    ...(image === undefined ? {} : { image }),
+    ...(experiment === undefined ? {} : { experimentId: experiment }),
+    ...(template === undefined ? {} : { template: await readTemplate(template) }),
+  };
+  const items = renderManifests(manifest);
+  if (json) {
+    printJson(context, { apiVersion: "v1", kind: "List", items });
+    return;
+  }
+  const documents = items.map((item) => stringify(item, { aliasDuplicateObjects: false }));
+  context.stdout.write(`${describe(manifest)}${documents.join("---\n")}`);
+}
+
+async function readTemplate(file: string): Promise<JobTemplate> {
+  let text: string;
+  try {
+    text = await readFile(file, "utf8");
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    const why = code === "ENOENT" ? "no such file" : String(cause);
+    throw new FleetError("NOT_FOUND", `cannot read --template ${file}: ${why}`, {}, cause);
+  }
+  // The types that it is checked against are of a large package, which other commands do without.
+  const { parseJobTemplate } = await import("../kubernetes/job-template.ts");
+  return parseJobTemplate(text, `--template ${file}`);
+}
+
+/** Comments for whoever reads the objects. */
+function describe({ recipe, name, namespace, overlays }: ManifestOptions): string {
+  const sizes = recipe.stages.map((stage) => {
+    const { workers, batchPerWorker } = recipe[stage];
+    return `${stage} on ${workers} x ${batchPerWorker}`;
+  });
+  const head = `# ${recipe.name}: ${sizes.join(", then ")}\n`;
+  const [, second] = recipe.stages;
+  if (second === undefined || overlays.some((each) => each !== "single-node")) return head;
+  const job = workerJobName(name, second);
+  const patch = `kubectl -n ${namespace} patch job ${job} -p '{"spec":{"suspend":false}}'`;
+  return `${head}# The Job of ${second} holds nothing until it is told to, after the other is complete:\n# ${patch}\n`;
+}
+
+function overlay(name: string, earlier: readonly Overlay[]): readonly Overlay[] {
+  const known = OVERLAYS.find((each) => each === name);
+  if (known !== undefined) return [...new Set([...earlier, known])];
+  throw new InvalidArgumentError(`There are ${OVERLAYS.join(", ")}.`);
+}
+
+function dnsLabel(text: string): string {
+  if (/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(text)) return text;
+  throw new InvalidArgumentError("It is made of small letters, digits and -.");
+}
