@@ -16,6 +16,7 @@ import { operatorGate } from "./control/operator-gate.ts";
 import { operatorService } from "./control/operator-service.ts";
 import { type ControlRefusals, REFUSAL_REASONS } from "./control/refusal-reasons.ts";
 import { countFailures } from "./control/reported-failures.ts";
+import type { HttpLimits } from "./http/http-limits.ts";
 import { openHttpServer } from "./http/http-server.ts";
 import { createMetrics } from "./http/metrics.ts";
 import { type Clock, Scheduler } from "./scheduling/scheduler.ts";
@@ -41,6 +42,8 @@ export interface CoordinatorOptions {
   readonly redisPrefix: string;
   /** Secret of the cluster that workers and commands must know; empty lets anybody in. */
   readonly joinToken: string;
+  /** Secret of those who may change something over HTTP; nobody may when it is absent or empty. */
+  readonly operatorToken?: string;
   /** Of the gRPC server; HTTP is plain text. */
   readonly transport: Transport;
   readonly log: Log;
@@ -51,6 +54,8 @@ export interface CoordinatorOptions {
   readonly boundaryTimeoutMs?: number;
   /** In place of those of {@link CONTROL_LIMITS}. */
   readonly limits?: Partial<ControlLimits>;
+  /** In place of those of {@link HTTP_LIMITS}. */
+  readonly httpLimits?: Partial<HttpLimits>;
   /** How long a leader may be silent before a standby takes over. */
   readonly leaderTtlMs?: number;
 }
@@ -193,7 +198,13 @@ async function openPorts(
   ];
   const stateDir = options.redisUrl === undefined ? options.stateDir : undefined;
   const registry = createMetrics({ scheduler, store, clock, refusals, failures, stateDir });
-  const http = await openHttpServer({ host, port: options.httpPort, registry, problems });
+  const http = await openHttpServer({
+    ...{ host, port: options.httpPort, registry, problems },
+    ...{ scheduler, store, clock, log, refusals },
+    operatorToken: options.operatorToken ?? "",
+    checkLeading: check,
+    ...(options.httpLimits ? { limits: options.httpLimits } : {}),
+  });
   opened.push(() => http.close());
   return { grpcPort: control.port, httpPort: http.port };
 }

@@ -19,10 +19,15 @@ export class TokenBucket {
 
   /** Whether it may happen once more now. */
   take(nowMs: number): boolean {
-    this.#fill(nowMs);
-    if (this.#tokens < 1) return false;
+    if (!this.has(nowMs)) return false;
     this.#tokens -= 1;
     return true;
+  }
+
+  /** Whether it may happen once more now; it does not count as done. */
+  has(nowMs: number): boolean {
+    this.#fill(nowMs);
+    return this.#tokens >= 1;
   }
 
   /** Whether it has forgotten all that has happened. */
@@ -52,13 +57,22 @@ export class TokenBuckets {
   }
 
   take(key: string, nowMs: number): boolean {
+    return this.#bucketOf(key, nowMs)?.take(nowMs) ?? false;
+  }
+
+  /** Whether it may happen once more now; it does not count as done. */
+  has(key: string, nowMs: number): boolean {
+    return this.#bucketOf(key, nowMs)?.has(nowMs) ?? false;
+  }
+
+  #bucketOf(key: string, nowMs: number): TokenBucket | undefined {
     const known = this.#buckets.get(key);
-    if (known) return known.take(nowMs);
+    if (known) return known;
     if (this.#buckets.size >= this.#keysMax) this.#forgetFull(nowMs);
-    if (this.#buckets.size >= this.#keysMax) return false;
+    if (this.#buckets.size >= this.#keysMax) return undefined;
     const bucket = new TokenBucket(this.#rate, nowMs);
     this.#buckets.set(key, bucket);
-    return bucket.take(nowMs);
+    return bucket;
   }
 
   #forgetFull(nowMs: number): void {

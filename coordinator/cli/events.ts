@@ -3,8 +3,8 @@
 import type { Command } from "commander";
 import { type CliContext, printJson } from "../../proto/cli/cli-context.ts";
 import { formatTable, formatTime } from "../../proto/cli/format.ts";
+import { type EventView, toEventView } from "../control/experiment-view.ts";
 import { type ClientOptions, runWithClient, withClientOptions } from "./client-options.ts";
-import { type EventView, toEventView } from "./experiment-view.ts";
 import type { OperatorClient } from "./operator-client.ts";
 import { follow } from "./watch.ts";
 

@@ -4,8 +4,8 @@ import type { Command } from "commander";
 import { type CliContext, printJson } from "../../proto/cli/cli-context.ts";
 import { formatDuration, formatFigure, formatTable, formatTime } from "../../proto/cli/format.ts";
 import type { Experiment } from "../../proto/gen/coordinator.ts";
+import { type ExperimentView, toHistory, toView } from "../control/experiment-view.ts";
 import { type ClientOptions, runWithClient, withClientOptions } from "./client-options.ts";
-import { type ExperimentView, toHistory, toView } from "./experiment-view.ts";
 import type { OperatorClient } from "./operator-client.ts";
 import { boundWarning, formatProgress, formatState, formatStraggler } from "./progress-line.ts";
 

@@ -3,7 +3,7 @@
 import { formatCount, formatDuration, formatFigure } from "../../proto/cli/format.ts";
 import { progressBar } from "../../proto/cli/progress-bar.ts";
 import type { Straggler } from "../../proto/gen/coordinator.ts";
-import type { ExperimentView, ProgressView } from "./experiment-view.ts";
+import type { ExperimentView, ProgressView } from "../control/experiment-view.ts";
 
 /** State, stage and reason, for a change of state. */
 export function formatState(view: ExperimentView): string {

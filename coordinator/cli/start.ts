@@ -22,6 +22,7 @@ interface StartOptions extends TransportOptions, LogFlags {
   readonly redisPrefix: string;
   readonly leaderTtl: number;
   readonly joinToken?: string;
+  readonly operatorToken?: string;
   readonly stopTimeout: number;
   readonly json: boolean;
 }
@@ -34,7 +35,12 @@ export function registerStart(program: Command, context: CliContext): void {
         "(leaves them at work for the next coordinator); both end with exit status 0",
     )
     .option("--grpc-port <port>", "for workers and commands; 0 takes a free one", port, 50_051)
-    .option("--http-port <port>", "for /metrics, /healthz and /readyz", port, 9_464)
+    .option(
+      "--http-port <port>",
+      "for the status page, /metrics, /healthz and /readyz",
+      port,
+      9_464,
+    )
     .option("--host <address>", "interface to listen on; 0.0.0.0 is all of them", "127.0.0.1")
     .option("--state-dir <dir>", "where an own redis-server keeps its data", ".state")
     .option("--redis-prefix <name>", "keeps several coordinators apart on one Redis", "simclr")
@@ -42,6 +48,11 @@ export function registerStart(program: Command, context: CliContext): void {
     .option(
       "--join-token <secret>",
       "what workers and commands must know ($SIMCLR_JOIN_TOKEN, safer)",
+    )
+    .option(
+      "--operator-token <secret>",
+      "what the status page asks for before it changes anything; without it the page only shows " +
+        "($SIMCLR_OPERATOR_TOKEN, safer)",
     )
     .option(
       "--stop-timeout <seconds>",
@@ -65,6 +76,7 @@ export function registerStart(program: Command, context: CliContext): void {
 async function runCoordinator(options: StartOptions, context: CliContext): Promise<void> {
   const { grpcPort, httpPort, host, stateDir, redisPrefix } = options;
   const joinToken = options.joinToken ?? context.env["SIMCLR_JOIN_TOKEN"] ?? "";
+  const operatorToken = options.operatorToken ?? context.env["SIMCLR_OPERATOR_TOKEN"] ?? "";
   const transport = openTransport(options, context.env);
   checkListener(transport, { host, joinToken });
   // The other commands have no use for Redis and its queue, and start sooner without them.
@@ -81,6 +93,7 @@ async function runCoordinator(options: StartOptions, context: CliContext): Promi
     redisPrefix,
     leaderTtlMs: options.leaderTtl * 1_000,
     joinToken,
+    operatorToken,
     transport,
     log,
     logTap,

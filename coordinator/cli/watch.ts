@@ -4,9 +4,9 @@ import type { Command } from "commander";
 import type { CliContext } from "../../proto/cli/cli-context.ts";
 import { formatDuration, formatFigure } from "../../proto/cli/format.ts";
 import { FleetError } from "../../proto/errors.ts";
+import { type ExperimentView, toView } from "../control/experiment-view.ts";
 import { acrossRestarts } from "./across-restarts.ts";
 import { type ClientOptions, runWithClient, withClientOptions } from "./client-options.ts";
-import { type ExperimentView, toView } from "./experiment-view.ts";
 import type { OperatorClient } from "./operator-client.ts";
 import {
   boundWarning,

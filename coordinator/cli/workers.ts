@@ -3,8 +3,8 @@
 import type { Command } from "commander";
 import { type CliContext, printJson } from "../../proto/cli/cli-context.ts";
 import { formatDuration, formatFigure, formatTable } from "../../proto/cli/format.ts";
+import { toWorkerView, type WorkerView } from "../control/experiment-view.ts";
 import { type ClientOptions, runWithClient, withClientOptions } from "./client-options.ts";
-import { toWorkerView, type WorkerView } from "./experiment-view.ts";
 
 export function registerWorkers(program: Command, context: CliContext): void {
   const command = program.command("workers").description("the workers of the fleet");

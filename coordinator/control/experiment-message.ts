@@ -20,28 +20,31 @@ import type { Member } from "../member/member.ts";
 import type { Scheduler } from "../scheduling/scheduler.ts";
 import { toWireStage, toWireState } from "./wire-names.ts";
 
-/** The slow ranks of an experiment's gang. */
-export function toWireStragglers(
-  scheduler: Pick<Scheduler, "stragglers" | "nameOf">,
-  experiment: Experiment,
-): readonly WireStraggler[] {
-  const gang = gangOf(experiment);
-  return scheduler.stragglers(experiment).map((straggler) => {
-    const workerId = gang[straggler.rank] ?? "";
-    return { ...straggler, workerId, workerName: scheduler.nameOf(workerId) };
-  });
-}
-
 export interface ExperimentMessageOptions {
+  /** Empty where it is left out. */
   readonly recipeJson: string;
   /** Lists leave it out. */
   readonly withHistory: boolean;
-  readonly stragglers: readonly WireStraggler[];
 }
 
-export function toWireExperiment(
+/** What is known of an experiment, its slow ranks included. */
+export function describeExperiment(
+  scheduler: Pick<Scheduler, "stragglers" | "nameOf">,
   experiment: Experiment,
-  { recipeJson, withHistory, stragglers }: ExperimentMessageOptions,
+  options: ExperimentMessageOptions,
+): WireExperiment {
+  const gang = gangOf(experiment);
+  const stragglers = scheduler.stragglers(experiment).map((straggler): WireStraggler => {
+    const workerId = gang[straggler.rank] ?? "";
+    return { ...straggler, workerId, workerName: scheduler.nameOf(workerId) };
+  });
+  return toWireExperiment(experiment, stragglers, options);
+}
+
+function toWireExperiment(
+  experiment: Experiment,
+  stragglers: readonly WireStraggler[],
+  { recipeJson, withHistory }: ExperimentMessageOptions,
 ): WireExperiment {
   const { phase, progress } = experiment;
   const { failure, preemption, membership } = experiment.restarts;

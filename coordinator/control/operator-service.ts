@@ -14,18 +14,15 @@ import type { Log } from "../../proto/log.ts";
 import type { OperatorVerb } from "../experiment/experiment.ts";
 import type { Member } from "../member/member.ts";
 import type { Store } from "../store/store.ts";
-import {
-  toWireEvent,
-  toWireExperiment,
-  toWireStragglers,
-  toWireWorker,
-} from "./experiment-message.ts";
+import { changeExperiment } from "./change-experiment.ts";
+import { describeExperiment, toWireEvent, toWireWorker } from "./experiment-message.ts";
 import { findWorker } from "./find-worker.ts";
 import { type ReadLogsOptions, readLogs } from "./read-logs.ts";
 import { type SubmissionOptions, Submissions } from "./submissions.ts";
 import { type WatchOptions, watchExperiment } from "./watch-experiment.ts";
 
 const GATHERING_POLL_MS = 100;
+const IN_LISTS = { recipeJson: "", withHistory: false } as const;
 
 export interface OperatorServiceOptions extends WatchOptions, ReadLogsOptions, SubmissionOptions {
   readonly store: Pick<Store, "add" | "flush">;
@@ -42,24 +39,21 @@ export function operatorService(options: OperatorServiceOptions): OperatorServic
   ): handleUnaryCall<Request, Response> => unary(handle, log);
 
   const show = (id: string): WireExperiment =>
-    toWireExperiment(scheduler.experiment(id), {
+    describeExperiment(scheduler, scheduler.experiment(id), {
       recipeJson: scheduler.recipeJson(id),
       withHistory: true,
-      stragglers: toWireStragglers(scheduler, scheduler.experiment(id)),
     });
   const change = async (type: OperatorVerb, experimentId: string): Promise<WireExperiment> => {
-    scheduler.dispatch({ type, experimentId });
-    await store.flush();
+    await changeExperiment(type, experimentId, options);
     return show(experimentId);
   };
 
   return {
     submit: answer(async (request) => ({ experimentId: await submissions.take(request) })),
     listExperiments: answer(() => ({
-      experiments: scheduler.experiments().map((experiment) => {
-        const stragglers = toWireStragglers(scheduler, experiment);
-        return toWireExperiment(experiment, { recipeJson: "", withHistory: false, stragglers });
-      }),
+      experiments: scheduler
+        .experiments()
+        .map((experiment) => describeExperiment(scheduler, experiment, IN_LISTS)),
     })),
     getExperiment: answer(({ experimentId }) => show(experimentId)),
     cancelExperiment: answer(({ experimentId }) => change("cancel", experimentId)),

@@ -8,6 +8,10 @@ export const REFUSAL_REASONS = [
   "connection",
   /** No or another join token, of a worker or of a command. */
   "join-token",
+  /** Another operator token than the coordinator's, over HTTP. */
+  "operator-token",
+  /** A request over HTTP that another site's page has made a browser send. */
+  "cross-site",
   "version",
   /** Beyond a limit on sessions, registrations, members or watchers. */
   "overloaded",

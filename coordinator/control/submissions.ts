@@ -98,6 +98,7 @@ function toExperiment(
     submittedUnixMs: now,
     results: {},
     timeline: startTimeline(stages[0]?.name ?? "pretrain", now),
+    curves: {},
     phase: { status: "waiting", reason: "waits for the queue to hand it over" },
   };
   return { experiment, recipeJson: JSON.stringify(recipe) };

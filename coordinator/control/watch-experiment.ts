@@ -4,7 +4,7 @@ import type { ServerWritableStream } from "@grpc/grpc-js";
 import type { ExperimentUpdate, WatchExperimentRequest } from "../../proto/gen/coordinator.ts";
 import { type Experiment, isFinished } from "../experiment/experiment.ts";
 import type { Scheduler } from "../scheduling/scheduler.ts";
-import { toWireExperiment, toWireStragglers } from "./experiment-message.ts";
+import { describeExperiment } from "./experiment-message.ts";
 import { cutOff, forReaders, type StreamOptions } from "./stream-readers.ts";
 
 export interface WatchOptions extends StreamOptions {
@@ -36,8 +36,7 @@ function watch(call: WatchCall, options: WatchOptions): void {
     const experiment = pending;
     pending = undefined;
     const recipeJson = scheduler.recipeJson(experimentId);
-    const stragglers = toWireStragglers(scheduler, experiment);
-    const message = toWireExperiment(experiment, { recipeJson, withHistory: false, stragglers });
+    const message = describeExperiment(scheduler, experiment, { recipeJson, withHistory: false });
     stall = setTimeout(() => cutOff(call, options), limits.watchStallMs);
     call.write({ experiment: message }, () => {
       clearTimeout(stall);

@@ -6,6 +6,7 @@
  */
 
 import assert from "node:assert/strict";
+import { addToCurves } from "./curves.ts";
 import {
   type Experiment,
   type ExperimentEffect,
@@ -137,7 +138,8 @@ function progressed(
   // A new gang knows of no checkpoint until it has written one; those before it are still there.
   const { checkpointStep } = experiment.progress ?? {};
   const progress = { ...(checkpointStep ? { checkpointStep } : {}), ...event.progress };
-  const seen = { ...witnessProgress(experiment, progress, now), progress };
+  const curves = addToCurves(experiment.curves, progress);
+  const seen = { ...witnessProgress(experiment, progress, now), progress, curves };
   if (phase.status === "running") return stay(advance(seen, progress));
   return stay(advance(run(resumed(seen, progress.step, now), phase, now), progress));
 }

@@ -32,6 +32,7 @@
 
 import type { ErrorCode } from "../../proto/errors.ts";
 import type { StageName } from "../../proto/recipe.ts";
+import type { Curves } from "./curves.ts";
 import type { Goodput } from "./goodput.ts";
 import type { Failure, Phase, RestartCause, StopMode } from "./phase.ts";
 import type { About, Occurrence, TimelineEntry } from "./timeline.ts";
@@ -122,6 +123,8 @@ export interface Experiment {
   readonly results: Readonly<Partial<Record<StageName, string>>>;
   /** What has happened to it, oldest first. */
   readonly timeline: readonly TimelineEntry[];
+  /** The course of its figures, stage by stage. */
+  readonly curves: Curves;
   readonly phase: Phase;
 }
 

@@ -9,7 +9,7 @@ import { addEntry, type TimelineEntry } from "./timeline.ts";
  * Version 1: a stage needed all of its workers, restarts were counted together, and only changes of
  * state were kept.
  */
-type Version1 = Omit<Experiment, "stages" | "restarts" | "timeline"> & {
+type Version1 = Omit<Experiment, "stages" | "restarts" | "timeline" | "curves"> & {
   readonly stages: readonly { readonly name: StageName; readonly workers: number }[];
   readonly restarts: number;
   readonly history: readonly {
@@ -42,6 +42,7 @@ export function upgradeRecord(record: Version1): Experiment {
     lostSteps: 0,
     stragglerFactor: 2,
     timeline,
+    curves: {},
     phase: upgradePhase(record.phase, timeline),
   };
 }

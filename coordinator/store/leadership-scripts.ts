@@ -74,12 +74,12 @@ export const RESIGN = "return redis.call('DEL', KEYS[2])";
 export const CONFIRM = "return 1";
 
 /**
- * KEYS: epoch, recipe, record, timeline, ids. ARGV: id, epoch, recipe, record, timeline, time of
- * submission, id of the experiment.
+ * KEYS: epoch, ids, recipe, record, timeline, curves. ARGV: id, epoch, id of the experiment, time
+ * of submission, recipe, record, timeline, curves.
  */
 export const ADD_EXPERIMENT = `
-for field = 2, 4 do redis.call('SET', KEYS[field], ARGV[field + 1]) end
-redis.call('ZADD', KEYS[5], ARGV[6], ARGV[7])
+for field = 3, #KEYS do redis.call('SET', KEYS[field], ARGV[field + 2]) end
+redis.call('ZADD', KEYS[2], ARGV[4], ARGV[3])
 return 1
 `;
 
@@ -89,10 +89,10 @@ for field = 2, #KEYS do redis.call('SET', KEYS[field], ARGV[field + 1]) end
 return 1
 `;
 
-/** KEYS: epoch, recipe, record, timeline, ids, log. ARGV: id, epoch, id of the experiment. */
+/** KEYS: epoch, ids, and what is kept of it. ARGV: id, epoch, id of the experiment. */
 export const FORGET_EXPERIMENT = `
-redis.call('ZREM', KEYS[5], ARGV[3])
-return redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[6])
+redis.call('ZREM', KEYS[2], ARGV[3])
+return redis.call('DEL', unpack(KEYS, 3))
 `;
 
 /**

@@ -11,6 +11,7 @@
  * a crash is made up for then.
  */
 
+import { BullMQAdapter } from "@bull-board/api/bullMQAdapter";
 import { DelayedError, FlowProducer, type Job, Queue, UnrecoverableError, Worker } from "bullmq";
 import type { Log } from "../../proto/log.ts";
 import type { StageName } from "../../proto/recipe.ts";
@@ -152,6 +153,11 @@ export class StageQueue {
       "completed",
       "failed",
     );
+  }
+
+  /** It can be looked at and no more. */
+  forBoard(): BullMQAdapter {
+    return new BullMQAdapter(this.#queue, { readOnlyMode: true });
   }
 
   async close(): Promise<void> {

@@ -7,6 +7,7 @@
  *   PREFIX:experiments         sorted set of ids by the time of submission
  *   PREFIX:experiment:ID       record of the state machine, JSON
  *   PREFIX:timeline:ID         what has happened to it, JSON; apart, since it changes seldom
+ *   PREFIX:curves:ID           the course of its figures, JSON; apart, and written seldom
  *   PREFIX:recipe:ID           resolved recipe, JSON
  *   PREFIX:log:ID              lines of its logs; see log-store.ts
  *   PREFIX:queue:*             BullMQ
@@ -20,11 +21,13 @@
  * everything is written once more.
  */
 
+import type { BaseAdapter } from "@bull-board/api/baseAdapter";
 import { FleetError } from "../../proto/errors.ts";
 import type { Log } from "../../proto/log.ts";
 import type { StageName } from "../../proto/recipe.ts";
 import { type Experiment, isFinished, presentStage } from "../experiment/experiment.ts";
-import { upgradeRecord } from "../experiment/upgrade-record.ts";
+import { CurveWriter } from "./curve-writer.ts";
+import { readRecord, writeCurves, writeRecord } from "./experiment-record.ts";
 import { Leadership } from "./leadership.ts";
 import {
   ADD_EXPERIMENT,
@@ -38,7 +41,6 @@ import { connectRedis, type RedisConnections, reachRedis, runIdOf } from "./redi
 import { type RedisFacts, redisFactsOf } from "./redis-facts.ts";
 import { type Judge, type QueueDepth, StageQueue } from "./stage-queue.ts";
 
-const RECORD_VERSION = 2;
 const RETRY_MS = 500;
 const FLUSH_TIMEOUT_MS = 5_000;
 
@@ -83,6 +85,7 @@ export class Store {
   readonly #unwritten = new Map<string, Experiment>();
   /** As they are in Redis. */
   readonly #timelines = new Map<string, Experiment["timeline"]>();
+  readonly #curves: CurveWriter;
   #writing: Promise<void> | undefined;
   #chores: Promise<void> = Promise.resolve();
   #isClosed = false;
@@ -102,6 +105,10 @@ export class Store {
     this.logs = new LogStore({ redis: connections.commands, leadership, prefix, address });
     const isConfirmed = () => leadership.isConfirmed();
     this.#queue = new StageQueue({ connections, prefix, log, isConfirmed });
+    this.#curves = new CurveWriter(async (id, curves) => {
+      const keys = [this.#key(`curves:${id}`)];
+      await leadership.run(SAVE_EXPERIMENT, keys, [writeCurves(curves)]);
+    });
   }
 
   /** Every experiment, in the order of submission. */
@@ -110,11 +117,13 @@ export class Store {
     const ids = await redis.zrange(this.#key("experiments"), 0, "-1");
     const stored: StoredExperiment[] = [];
     for (const id of ids) {
-      const keys = [this.#recordKey(id), this.#recipeKey(id), this.#timelineKey(id)];
-      const [record, recipeJson, timeline] = await redis.mget(keys);
-      const experiment = record ? readRecord(record, timeline ?? "[]") : undefined;
-      if (experiment && recipeJson) stored.push({ experiment, recipeJson });
-      else this.#log.error({ event: "experiment record is unreadable", experiment: id });
+      const keys = this.#keysOf(id);
+      const [recipeJson, record, timeline = null, curves = null] = await redis.mget([...keys]);
+      const experiment = record ? readRecord({ record, timeline, curves }) : undefined;
+      if (experiment && recipeJson) {
+        stored.push({ experiment, recipeJson });
+        this.#curves.isWritten(id, experiment.curves);
+      } else this.#log.error({ event: "experiment record is unreadable", experiment: id });
     }
     return stored;
   }
@@ -153,14 +162,17 @@ export class Store {
    */
   async add(experiment: Experiment, recipeJson: string): Promise<void> {
     const { id, submittedUnixMs } = experiment;
-    const record = [recipeJson, writeRecord(experiment), JSON.stringify(experiment.timeline)];
-    const fields = [...record, submittedUnixMs, id];
-    await this.#reach(() => this.leadership.run(ADD_EXPERIMENT, this.#keysOf(id), fields));
+    const timeline = JSON.stringify(experiment.timeline);
+    const texts = [recipeJson, writeRecord(experiment), timeline, writeCurves(experiment.curves)];
+    const fields = [id, submittedUnixMs, ...texts];
+    const keys = [this.#key("experiments"), ...this.#keysOf(id)];
+    await this.#reach(() => this.leadership.run(ADD_EXPERIMENT, keys, fields));
   }
 
   /** Takes the newest record of an experiment; writes it soon. */
   save(experiment: Experiment): void {
     this.#unwritten.set(experiment.id, experiment);
+    this.#curves.offer(experiment.id, experiment.curves);
     this.#writing ??= this.#write().finally(() => {
       this.#writing = undefined;
     });
@@ -220,10 +232,11 @@ export class Store {
     const { id } = experiment;
     this.#unwritten.delete(id);
     this.#timelines.delete(id);
+    this.#curves.forget(id);
     this.#chore("forget", async () => {
       await this.#queue.remove(id, stageNames(experiment));
       this.logs.forget(id);
-      const keys = [...this.#keysOf(id), this.logs.keyOf(id)];
+      const keys = [this.#key("experiments"), ...this.#keysOf(id), this.logs.keyOf(id)];
       await this.leadership.run(FORGET_EXPERIMENT, keys, [id]);
     });
   }
@@ -237,6 +250,11 @@ export class Store {
     return this.#connections.reconnects();
   }
 
+  /** The stages' queue, for Bull Board to show. */
+  queueForBoard(): BaseAdapter {
+    return this.#queue.forBoard();
+  }
+
   /** Whether Redis answers now. */
   async isReachable(): Promise<boolean> {
     return await this.#connections.commands.ping().then(
@@ -248,8 +266,10 @@ export class Store {
   /** Writes what is left, gives the lead up, and closes the connections. */
   async close(): Promise<void> {
     this.#isClosed = true;
+    this.#curves.close();
     if (this.leadership.isLeading) {
       await this.logs.settled();
+      await this.#curves.flush();
       await this.flush().catch((error) => {
         this.#log.error({ event: "not everything was written", because: error.message });
       });
@@ -357,10 +377,10 @@ export class Store {
     return this.#key(`timeline:${id}`);
   }
 
-  /** In the order that the scripts have them. */
+  /** Of all that is kept of it, in the order that the scripts have them. */
   #keysOf(id: string): readonly string[] {
     const keys = [this.#recipeKey(id), this.#recordKey(id), this.#timelineKey(id)];
-    return [...keys, this.#key("experiments")];
+    return [...keys, this.#key(`curves:${id}`)];
   }
 
   #recipeKey(id: string): string {
@@ -370,20 +390,4 @@ export class Store {
 
 function stageNames(experiment: Experiment): StageName[] {
   return experiment.stages.map((stage) => stage.name);
-}
-
-function writeRecord({ timeline: _, ...experiment }: Experiment): string {
-  return JSON.stringify({ version: RECORD_VERSION, experiment });
-}
-
-/** Undefined for the record of a later version, which nobody here could read safely. */
-function readRecord(text: string, timelineText: string): Experiment | undefined {
-  try {
-    const { version, experiment } = JSON.parse(text);
-    if (version === 1) return upgradeRecord(experiment);
-    if (version !== RECORD_VERSION) return undefined;
-    return { ...experiment, timeline: JSON.parse(timelineText) };
-  } catch {
-    return undefined;
-  }
 }

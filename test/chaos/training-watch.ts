@@ -7,7 +7,7 @@ import {
   type ExperimentView,
   toView,
   toWorkerView,
-} from "../../coordinator/cli/experiment-view.ts";
+} from "../../coordinator/control/experiment-view.ts";
 import type { StageName } from "../../proto/recipe.ts";
 import type { SampleLine } from "../../worker/train/sample-log.ts";
 import { ask, order } from "./ask-coordinator.ts";

@@ -34,6 +34,7 @@ export function newExperiment(options: {
     submittedUnixMs: options.submittedUnixMs ?? 0,
     results: {},
     timeline: [],
+    curves: {},
     phase: { status: "waiting", reason: "" },
   };
 }

@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import type { ExperimentView, ProgressView } from "../../coordinator/cli/experiment-view.ts";
 import {
   boundWarning,
   formatBar,
@@ -7,6 +6,7 @@ import {
   formatState,
   formatStraggler,
 } from "../../coordinator/cli/progress-line.ts";
+import type { ExperimentView, ProgressView } from "../../coordinator/control/experiment-view.ts";
 import { formatCount, formatDuration, formatFigure, formatTable } from "../../proto/cli/format.ts";
 
 const view: ExperimentView = {

@@ -62,7 +62,7 @@ function specifiers(text: string): string[] {
 
 function readArea(area: string): Source[] {
   return readdirSync(path.join(ROOT, area), { recursive: true, encoding: "utf8" })
-    .filter((name) => /(?<!\.d)\.ts$/.test(name))
+    .filter((name) => /(?<!\.d)\.tsx?$/.test(name))
     .map((name) => path.posix.join(area, ...name.split(path.sep)))
     .filter((name) => !GENERATED.test(name))
     .map((name) => ({ path: name, text: readFileSync(path.join(ROOT, name), "utf8") }));

@@ -8,8 +8,8 @@ import type {
   WorkerInfo,
 } from "../../proto/gen/coordinator.ts";
 import type { StageName } from "../../proto/recipe.ts";
-import { fromWireStage, fromWireState } from "../control/wire-names.ts";
 import type { Status } from "../experiment/phase.ts";
+import { fromWireStage, fromWireState } from "./wire-names.ts";
 
 /** What rank 0 last reported. */
 export type ProgressView = Omit<Progress, "experimentId" | "generation" | "stage"> & {

@@ -1,0 +1,104 @@
+/** The workers of the fleet: what each is, what it does, and when it was last heard of. */
+
+import { useState } from "preact/hooks";
+import { formatFigure } from "../../proto/cli/format.ts";
+import type { FleetWorker } from "../http/fleet-view.ts";
+import { type Column, DataTable } from "./data-table.tsx";
+import { Empty } from "./empty.tsx";
+import { Count } from "./experiment-list.tsx";
+import { experimentHref } from "./route.ts";
+import { StateBadge } from "./state-badge.tsx";
+import { Ago } from "./time-text.tsx";
+
+const SHOWN_MAX = 50;
+const ORDER: readonly string[] = ["busy", "idle", "lost"];
+
+export function WorkerList({ workers }: { readonly workers: readonly FleetWorker[] }) {
+  const [isWhole, setWhole] = useState(false);
+  const sorted = workers.toSorted(
+    (a, b) =>
+      ORDER.indexOf(a.state) - ORDER.indexOf(b.state) ||
+      (a.experiment ?? "").localeCompare(b.experiment ?? "") ||
+      (a.rank ?? 0) - (b.rank ?? 0) ||
+      a.name.localeCompare(b.name),
+  );
+  const shown = isWhole ? sorted : sorted.slice(0, SHOWN_MAX);
+  return (
+    <section class="card" aria-labelledby="workers">
+      <h2 id="workers">
+        Workers <Count of={workers.length} />
+      </h2>
+      {workers.length === 0 ? <NoWorkers /> : null}
+      {workers.length > 0 ? (
+        <DataTable caption="Workers" columns={COLUMNS} rows={shown} keyOf={({ id }) => id} />
+      ) : null}
+      {shown.length < sorted.length ? (
+        <button type="button" class="more" onClick={() => setWhole(true)}>
+          Show all {sorted.length}
+        </button>
+      ) : null}
+    </section>
+  );
+}
+
+const START = "npx worker start --coordinator HOST:50051 --work-dir /shared/work_dirs";
+
+function NoWorkers() {
+  return (
+    <Empty title="No workers." command={START}>
+      <p>Start one on every GPU; all of them need the same work folder:</p>
+    </Empty>
+  );
+}
+
+export function workerState({ state, draining }: FleetWorker): string {
+  return draining ? "draining" : state;
+}
+
+export function seconds(value: number | undefined): string {
+  return value === undefined ? "–" : `${formatFigure(value)} s`;
+}
+
+const COLUMNS: readonly Column<FleetWorker>[] = [
+  {
+    label: "Worker",
+    isTitle: true,
+    cell: ({ name, peerAddress }) => (
+      <>
+        <span class="name">{name}</span>
+        <span class="sub">{peerAddress}</span>
+      </>
+    ),
+  },
+  { label: "State", cell: (worker) => <StateBadge state={workerState(worker)} /> },
+  {
+    label: "Works on",
+    cell: ({ experiment, rank }) =>
+      experiment ? (
+        <>
+          <a href={experimentHref(experiment)}>{experiment}</a>
+          <span class="sub">{rank === undefined ? "no rank" : `rank ${rank}`}</span>
+        </>
+      ) : (
+        "–"
+      ),
+  },
+  {
+    label: "Engine",
+    cell: ({ engine, device, threads }) => (
+      <>
+        <span>{engine}</span>
+        <span class="sub">
+          {device}, {threads} {threads === 1 ? "thread" : "threads"}
+        </span>
+      </>
+    ),
+  },
+  { label: "Step time", isNumber: true, cell: ({ ownStepSeconds }) => seconds(ownStepSeconds) },
+  {
+    label: "Memory",
+    isNumber: true,
+    cell: ({ rssBytes }) => (rssBytes > 0 ? `${formatFigure(rssBytes / 2 ** 30)} GiB` : "–"),
+  },
+  { label: "Last heard", isNumber: true, cell: ({ heardUnixMs }) => <Ago unixMs={heardUnixMs} /> },
+];
