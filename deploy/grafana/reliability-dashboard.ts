@@ -282,12 +282,13 @@ const REDIS: RowSpec = {
     {
       title: "Memory of Redis",
       description:
-        "With a maximum and another policy than noeviction Redis would drop experiments.",
+        "A maximum of 0 is none. With one, and another policy than noeviction, Redis would drop " +
+        "experiments.",
       unit: "bytes",
       min: 0,
       queries: [
         { expr: "max(simclr_redis_memory_used_bytes)", legend: "used" },
-        { expr: "max(simclr_redis_memory_max_bytes) > 0", legend: "maximum" },
+        { expr: "max(simclr_redis_memory_max_bytes)", legend: "maximum" },
       ],
     },
     {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { ERROR_SPECS } from "../../proto/errors.ts";
 import {
+  processOfRank,
   readScalars,
   readWeights,
   type ShownExperiment,
@@ -45,11 +46,7 @@ describe("a gang of which a worker is lost", function () {
   async function processOf(id: string, rank: number, step: number): Promise<TestProcess> {
     const { cluster } = suite;
     await untilExperiment(cluster, id, ({ progress }) => (progress?.step ?? 0) >= step, 60_000);
-    const members = await cluster.json<readonly Member[]>("workers");
-    const name = members.find((one) => one.experiment === id && one.rank === rank)?.name;
-    const found = cluster.workers.find(({ pid }) => name?.endsWith(`:${pid}`));
-    assert.ok(found, `rank ${rank} is ${name}`);
-    return found;
+    return await processOfRank(cluster, id, rank);
   }
 
   function assertUndisturbed(id: string): void {
@@ -127,9 +124,3 @@ describe("a gang of which a worker is lost", function () {
     assert.equal(progress!.checkpointStep, steps.length);
   });
 });
-
-interface Member {
-  readonly name: string;
-  readonly experiment?: string;
-  readonly rank?: number;
-}

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import path from "node:path";
 import { Redis } from "ioredis";
-import { tinyRecipe, untilExperiment, useCluster } from "../support/cluster.ts";
+import { metricsPortOf, tinyRecipe, untilExperiment, useCluster } from "../support/cluster.ts";
 import {
   COORDINATOR_MAIN,
   startNode,
@@ -90,9 +90,7 @@ describe("the secrets of a cluster that logs everything", function () {
   });
 
   it("are not in the metrics", async () => {
-    const ports = suite.cluster.workers.map(
-      (worker) => /"event":"metrics are served","port":(\d+)/.exec(worker.stderr())?.[1],
-    );
+    const ports = await Promise.all(suite.cluster.workers.map(metricsPortOf));
     for (const url of [suite.cluster.http, ...ports.map((port) => `http://127.0.0.1:${port}`)]) {
       const text = await (await fetch(`${url}/metrics`)).text();
       assert.match(text, /^simclr_(worker_)?refused_/m);

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import type { Straggler } from "../../proto/gen/coordinator.ts";
 import {
+  metricsPortOf,
   type ShownExperiment,
   tinyRecipe,
   untilExperiment,
@@ -77,8 +78,7 @@ interface Times {
 
 /** From what the worker serves as its metrics. */
 async function timesOf(worker: TestProcess): Promise<Times> {
-  const [line] = await worker.logged(/^.*metrics are served.*$/m);
-  const [, port] = /port\W+(\d+)/.exec(line) ?? [];
+  const port = await metricsPortOf(worker);
   const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
   const value = (name: string): number =>
     Number(new RegExp(`^simclr_worker_${name}\\{.*\\} (.*)$`, "m").exec(text)?.[1]);

@@ -139,6 +139,31 @@ export function useCluster(
   };
 }
 
+/** Where a worker that was started with `--http-port 0` serves its metrics. */
+export async function metricsPortOf(worker: TestProcess): Promise<number> {
+  const [, port] = await worker.logged(/"event":"metrics are served","port":(\d+)/);
+  return Number(port);
+}
+
+/** The worker that holds this rank of an experiment's gang. */
+export async function processOfRank(
+  cluster: Cluster,
+  id: string,
+  rank: number,
+): Promise<TestProcess> {
+  const members = await cluster.json<readonly ShownMember[]>("workers");
+  const name = members.find((one) => one.experiment === id && one.rank === rank)?.name;
+  const found = cluster.workers.find(({ pid }) => name?.endsWith(`:${pid}`));
+  assert.ok(found, `rank ${rank} is ${name}`);
+  return found;
+}
+
+interface ShownMember {
+  readonly name: string;
+  readonly experiment?: string;
+  readonly rank?: number;
+}
+
 /** Watches an experiment until it is as wanted; fails when it ends otherwise or takes too long. */
 export async function untilExperiment(
   cluster: Cluster,

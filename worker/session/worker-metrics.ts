@@ -94,8 +94,8 @@ export class WorkerMetrics {
   begin(labels: StageLabels): void {
     this.end();
     this.#labels = { ...labels, rank: String(labels.rank) };
-    // So that a first failure is seen as a rise.
-    this.#checkpointFailures.inc(this.#labels, 0);
+    // So that a first one is seen as a rise.
+    for (const counter of [this.#checkpointFailures, this.#skipped]) counter.inc(this.#labels, 0);
   }
 
   end(): void {
