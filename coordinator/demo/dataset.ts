@@ -13,6 +13,9 @@ export interface DatasetSize {
   readonly valPerClass: number;
 }
 
+/** Images larger than what the model sees, so that a random crop loses little sharpness. */
+export const DEMO_SIZE: DatasetSize = { imageSize: 48, trainPerClass: 80, valPerClass: 64 };
+
 const JPEG_QUALITY = 92;
 
 /**

@@ -11,6 +11,7 @@ export interface DemoOptions {
   readonly engine: string;
   readonly set: readonly string[];
   readonly keep: boolean;
+  readonly imagesOnly: boolean;
   readonly json: boolean;
   readonly logLevel: string;
 }
@@ -23,6 +24,11 @@ export function registerDemo(program: Command, context: CliContext): void {
         "random backbone; stops everything it started",
     )
     .option("--dir <dir>", "folder for the results, new or empty (default: work_dirs/demo-TIME)")
+    .option(
+      "--images-only",
+      "only draw the images, into --dir (default: data/demo), for a fleet that runs already",
+      false,
+    )
     .option("--seed <n>", "of the images and of the training", wholeNumber, 0)
     .option("--engine <name>", "what the workers compute with, as in `worker start`", "auto")
     .addOption(recipeSetting())
@@ -31,6 +37,10 @@ export function registerDemo(program: Command, context: CliContext): void {
     .option("--log-level <level>", "debug adds stack traces to errors", "info")
     .action((options: DemoOptions) =>
       runCommand(context, options.logLevel, async () => {
+        if (options.imagesOnly) {
+          const { drawImages } = await import("./draw-images.ts");
+          return await drawImages(options, context);
+        }
         // Charts and image codecs take a moment to load; the other commands have no use for them.
         const { runDemo } = await import("./run-demo.ts");
         await runDemo(options, context);

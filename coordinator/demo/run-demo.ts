@@ -18,7 +18,7 @@ import { PLAINTEXT } from "../../proto/transport.ts";
 import { OperatorClient } from "../cli/operator-client.ts";
 import { watchExperiment } from "../cli/watch.ts";
 import { type ExperimentView, toView } from "../control/experiment-view.ts";
-import { writeDataset } from "./dataset.ts";
+import { DEMO_SIZE, writeDataset } from "./dataset.ts";
 import type { DemoOptions } from "./demo.ts";
 import { CLUSTER_FOLDERS, LocalCluster } from "./local-cluster.ts";
 import { writeLossCurve } from "./loss-curve.ts";
@@ -31,8 +31,6 @@ import {
   type Summary,
 } from "./summary.ts";
 
-/** Larger than what the model sees, so that a random crop loses little sharpness. */
-const DATASET_SIZE = { imageSize: 48, trainPerClass: 80, valPerClass: 64 };
 const DATA_FOLDER = "data";
 const SCALARS = "scalars.jsonl";
 const SIGNAL_EXITS = { SIGINT: 130, SIGTERM: 143 } as const;
@@ -104,12 +102,12 @@ class Demonstration {
 
   async run(seed: number): Promise<Outcome> {
     const { workers } = this.#recipe.pretrain;
-    const count = PATTERN_NAMES.length * (DATASET_SIZE.trainPerClass + DATASET_SIZE.valPerClass);
+    const count = PATTERN_NAMES.length * (DEMO_SIZE.trainPerClass + DEMO_SIZE.valPerClass);
     this.#say(`starting Redis, a coordinator and ${workers} workers; drawing ${count} images`);
     // Both are waited for even when one fails: nothing may still be writing when this ends.
     const [cluster, images] = await Promise.allSettled([
       this.#cluster.start(),
-      writeDataset(this.#recipe.data.root, seed, DATASET_SIZE),
+      writeDataset(this.#recipe.data.root, seed, DEMO_SIZE),
     ]);
     if (cluster.status === "rejected") throw cluster.reason;
     if (images.status === "rejected") throw images.reason;
