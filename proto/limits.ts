@@ -44,6 +44,10 @@ export const VERSION_METADATA_KEY = "simclr-protocol-version";
 /** How many ranks a stage may have. */
 export const RANKS_MAX = 10_000;
 
+/** What ids of workers and experiments look like, on the wire and in options. */
+export const ID_PATTERN = /^[A-Za-z0-9_.:-]{1,100}$/;
+export const ID_RULE = "must be 1 to 100 of A-Z a-z 0-9 _ . : -";
+
 /** Metadata key with the join token, as bytes: operators' calls have no field for it. */
 export const JOIN_TOKEN_METADATA_KEY = "simclr-join-token-bin";
 

@@ -262,13 +262,15 @@ const elasticSchema = z.strictObject({
     .describe("A rank is named as a straggler when its own work takes so many times the median."),
 });
 
+export const stageNameSchema = z.enum(["pretrain", "linear"]);
+
 const recipeSchema = z
   .strictObject({
     name: z.string().regex(/^[A-Za-z0-9_.-]+$/, "must be made of letters, digits, _ . -"),
     description: z.string().default(""),
     seed: z.int().min(0).max(0xffffffff).default(0),
     stages: z
-      .array(z.enum(["pretrain", "linear"]))
+      .array(stageNameSchema)
       .min(1)
       .default(["pretrain", "linear"])
       .describe("Leave one out to run only the other."),

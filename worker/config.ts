@@ -3,6 +3,8 @@
 import { availableParallelism } from "node:os";
 import { z } from "zod";
 import { FleetError } from "../proto/errors.ts";
+import { ID_PATTERN, ID_RULE } from "../proto/limits.ts";
+import { type StageName, stageNameSchema } from "../proto/recipe.ts";
 import { checkListener, checkReach, hostOf, type Transport } from "../proto/transport.ts";
 import type { Precision } from "./engine/engine.ts";
 
@@ -34,6 +36,9 @@ const configSchema = z.object({
   reconnectTimeout: seconds,
   collectiveTimeout: seconds.optional(),
   logSamples: z.boolean().default(false),
+  experiment: z.string().regex(ID_PATTERN, ID_RULE).optional(),
+  stage: stageNameSchema.optional(),
+  leaveWhenOver: z.boolean().default(false),
 });
 
 export interface WorkerConfig {
@@ -61,6 +66,17 @@ export interface WorkerConfig {
   readonly collectiveTimeoutMs: number | undefined;
   /** Every rank writes down which images each of its steps took. */
   readonly logSamples: boolean;
+  /** The only work that it takes; any when undefined. */
+  readonly dedication: Dedication | undefined;
+}
+
+export interface Dedication {
+  /** Of any experiment when undefined. */
+  readonly experiment: string | undefined;
+  /** Any stage when undefined. */
+  readonly stage: StageName | undefined;
+  /** The process ends, with exit status 0, when there is no more of it. */
+  readonly leaveWhenOver: boolean;
 }
 
 /** Half of the cores decode, the other half computes. */
@@ -73,7 +89,14 @@ export function parseWorkerConfig(options: unknown, transport: Transport): Worke
     const problems = parsed.error.issues.map((issue) => `${flagOf(issue.path)}: ${issue.message}`);
     throw new FleetError("USAGE", problems.join("; "));
   }
-  const { coordinator, connectTimeout, reconnectTimeout, collectiveTimeout, ...rest } = parsed.data;
+  const { coordinator, connectTimeout, reconnectTimeout, collectiveTimeout, ...others } =
+    parsed.data;
+  const { experiment, stage, leaveWhenOver, ...rest } = others;
+  const isDedicated = experiment !== undefined || stage !== undefined;
+  if (leaveWhenOver && !isDedicated) {
+    const problem = "there is always more of any work; give --experiment or --stage, too";
+    throw new FleetError("USAGE", `--leave-when-over: ${problem}`);
+  }
   checkListener(transport, rest);
   for (const one of coordinator) checkReach(transport, "--coordinator", hostOf(one));
   if (rest.advertise) checkReach(transport, "--advertise", hostOf(rest.advertise));
@@ -87,6 +110,7 @@ export function parseWorkerConfig(options: unknown, transport: Transport): Worke
     connectTimeoutMs: connectTimeout,
     reconnectTimeoutMs: reconnectTimeout,
     collectiveTimeoutMs: collectiveTimeout,
+    dedication: isDedicated ? { experiment, stage, leaveWhenOver } : undefined,
   };
 }
 

@@ -4,6 +4,7 @@ import type { Command } from "commander";
 import { type CliContext, printJson } from "../../proto/cli/cli-context.ts";
 import { formatDuration, formatFigure, formatTable } from "../../proto/cli/format.ts";
 import { toWorkerView, type WorkerView } from "../control/experiment-view.ts";
+import { nameDedication } from "../member/dedication.ts";
 import { type ClientOptions, runWithClient, withClientOptions } from "./client-options.ts";
 
 export function registerWorkers(program: Command, context: CliContext): void {
@@ -34,9 +35,11 @@ export function registerDrain(program: Command, context: CliContext): void {
 
 function formatWorkers(views: readonly WorkerView[]): string {
   if (views.length === 0) return "no workers; start some with `worker start --coordinator ...`\n";
+  const isAnyDedicated = views.some(({ dedication }) => dedication !== undefined);
   const head = [
     ...["ID", "NAME", "STATE", "ENGINE", "DEVICE"],
     ...["EXPERIMENT", "RANK", "STEP", "OWN STEP", "HEARD"],
+    ...(isAnyDedicated ? ["ONLY FOR"] : []),
   ];
   const rows = views.map((view) => [
     view.id,
@@ -49,6 +52,7 @@ function formatWorkers(views: readonly WorkerView[]): string {
     view.state === "busy" ? String(view.step) : "-",
     view.ownStepSeconds === undefined ? "-" : `${formatFigure(view.ownStepSeconds)} s`,
     `${formatDuration(view.heartbeatAgeMs / 1_000)} ago`,
+    ...(isAnyDedicated ? [view.dedication ? nameDedication(view.dedication) : "-"] : []),
   ]);
   return formatTable(head, rows);
 }

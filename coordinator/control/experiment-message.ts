@@ -18,6 +18,7 @@ import {
 import { historyOf, type StateChange, type TimelineEntry } from "../experiment/timeline.ts";
 import type { Member } from "../member/member.ts";
 import type { Scheduler } from "../scheduling/scheduler.ts";
+import { toWireDedication } from "./dedication-message.ts";
 import { toWireStage, toWireState } from "./wire-names.ts";
 
 export interface ExperimentMessageOptions {
@@ -95,6 +96,7 @@ export function toWireWorker(member: Member, nowMs: number): WorkerInfo {
     rssBytes: member.rssBytes,
     draining: member.draining !== undefined && member.status !== "lost",
     ownStepSeconds: member.times?.ownStepSeconds,
+    dedication: facts.dedication && toWireDedication(facts.dedication),
   };
 }
 

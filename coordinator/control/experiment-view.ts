@@ -9,6 +9,8 @@ import type {
 } from "../../proto/gen/coordinator.ts";
 import type { StageName } from "../../proto/recipe.ts";
 import type { Status } from "../experiment/phase.ts";
+import type { Dedication } from "../member/dedication.ts";
+import { parseDedication } from "./dedication-message.ts";
 import { fromWireStage, fromWireState } from "./wire-names.ts";
 
 /** What rank 0 last reported. */
@@ -146,16 +148,19 @@ export interface WorkerView {
   readonly draining: boolean;
   /** Its own part of a step, without waiting for other ranks. */
   readonly ownStepSeconds?: number;
+  /** Absent when it takes any work. */
+  readonly dedication?: Dedication;
 }
 
 export function toWorkerView(worker: WorkerInfo): WorkerView {
-  const { workerId, experimentId, rank, ownStepSeconds, ...rest } = worker;
+  const { workerId, experimentId, rank, ownStepSeconds, dedication, ...rest } = worker;
   return {
     id: workerId,
     ...rest,
     ...(experimentId === undefined ? {} : { experiment: experimentId }),
     ...(rank === undefined ? {} : { rank }),
     ...(ownStepSeconds === undefined ? {} : { ownStepSeconds }),
+    ...(dedication === undefined ? {} : { dedication: parseDedication(dedication) }),
   };
 }
 

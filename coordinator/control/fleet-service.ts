@@ -79,7 +79,11 @@ function serveSession(call: Call, door: SessionDoor, options: FleetServiceOption
 
   const join = (message: WorkerMessage): void => {
     door.knock(address, clock.monotonicMs());
-    const { facts, running, epochSeen } = parseRegister(message, options.joinToken);
+    const told = { joinToken: options.joinToken, nowUnixMs: clock.unixMs() };
+    const { facts, running, epochSeen } = parseRegister(message, told);
+    const { experimentId } = facts.dedication ?? {};
+    // A mistyped id would have it wait for ever.
+    if (experimentId !== undefined) scheduler.experiment(experimentId);
     const known = scheduler.member(facts.id);
     if (known === undefined || known.status === "lost") door.join(livingMembers(scheduler));
     connections.trust(peer);

@@ -14,20 +14,25 @@ import type {
   WorkerMessage,
 } from "../../proto/gen/coordinator.ts";
 import { checkJoinToken } from "../../proto/join-token.ts";
-import { NEIGHBOURS_LENGTH_MAX, RANKS_MAX, TEXT_LENGTH_MAX } from "../../proto/limits.ts";
+import {
+  ID_PATTERN,
+  ID_RULE,
+  NEIGHBOURS_LENGTH_MAX,
+  RANKS_MAX,
+  TEXT_LENGTH_MAX,
+} from "../../proto/limits.ts";
 import { PROTOCOL_VERSION } from "../../proto/version.ts";
 import type { StageProgress } from "../experiment/experiment.ts";
 import type { WorkerFacts } from "../member/member.ts";
 import type { CoordinatorSays, Running, WorkerSays } from "../scheduling/scheduler-events.ts";
+import { parseDedication } from "./dedication-message.ts";
 import { fromWireStage, toWireStage } from "./wire-names.ts";
 
 const RESULT_LENGTH_MAX = 1_000_000;
 /** Generations and epochs are counted on from what a worker says: there has to be room above. */
 export const COUNTER_MAX = 2 ** 48;
 
-export const id = z
-  .string()
-  .regex(/^[A-Za-z0-9_.:-]{1,100}$/, "must be 1 to 100 of A-Z a-z 0-9 _ . : -");
+export const id = z.string().regex(ID_PATTERN, ID_RULE);
 const label = z.string().max(200);
 const text = z.string().transform((value) => value.slice(0, TEXT_LENGTH_MAX));
 export const count = z.int().nonnegative();
@@ -43,6 +48,7 @@ const registerSchema = z.object({
   threads: count,
   softwareVersion: label,
   epochSeen: count.max(COUNTER_MAX),
+  memberForMs: count.max(COUNTER_MAX),
 });
 
 const generationSchema = z.object({
@@ -92,13 +98,13 @@ const failureSchema = z.object({
 });
 
 /**
- * Checks a worker's first message.
+ * Checks a worker's first message, which came at `nowUnixMs`.
  *
  * @throws {FleetError} USAGE, VERSION_MISMATCH, JOIN_REFUSED
  */
 export function parseRegister(
   message: WorkerMessage,
-  joinToken: string,
+  { joinToken, nowUnixMs }: { readonly joinToken: string; readonly nowUnixMs: number },
 ): { readonly facts: WorkerFacts; readonly epochSeen: number; readonly running?: Running } {
   if (message.message?.$case !== "register") {
     throw new FleetError("USAGE", "the first message of a session must be `register`");
@@ -113,9 +119,14 @@ export function parseRegister(
     );
   }
   checkJoinToken(register.joinToken, joinToken);
-  const { workerId, epochSeen, ...facts } = check(registerSchema, register, "register");
+  const checked = check(registerSchema, register, "register");
+  const { workerId, epochSeen, memberForMs, ...facts } = checked;
+  const { dedication } = register;
   return {
-    facts: { id: workerId, ...facts },
+    facts: {
+      ...{ id: workerId, ...facts, sinceUnixMs: nowUnixMs - memberForMs },
+      ...(dedication ? { dedication: parseDedication(dedication) } : {}),
+    },
     epochSeen,
     ...(register.running ? { running: parseRunning(register.running) } : {}),
   };

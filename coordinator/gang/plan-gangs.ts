@@ -3,20 +3,24 @@
  * running ones should grow. Pure.
  */
 
+import type { Work } from "../member/dedication.ts";
 import { countdown, explain } from "./explain-wait.ts";
 import {
   byCodeUnit,
   type Candidate,
+  keep,
+  type PoolView,
   seated,
+  take,
   toPools,
   trustedIdle,
   usableIdle,
+  viewFor,
   type WorkerPool,
 } from "./worker-pool.ts";
 
-/** An experiment that could start, or grow. */
-export interface GangRequest {
-  readonly experimentId: string;
+/** A stage of an experiment that could start, or grow. */
+export interface GangRequest extends Work {
   /** World sizes that it may have, largest first. */
   readonly sizes: readonly number[];
   /** The size from which on it starts at once; it waits before it takes fewer workers. */
@@ -78,6 +82,7 @@ export interface PlanInput {
  *   hold each other's workers.
  * - A gang is of one engine: different arithmetic on different ranks would tear their replicas
  *   apart, which have to stay bit-identical.
+ * - A worker that is dedicated to some work takes no other, and is not kept from it for another.
  * - A gang is as large as the idle workers allow; smaller than `enough` only after `waitMs`.
  * - An experiment for which the fleet is large enough, but too busy, keeps idle workers for itself;
  *   smaller ones behind it would starve it otherwise. One that the fleet is too small for keeps
@@ -103,32 +108,33 @@ interface Circumstances extends PlanInput {
 
 function planStart(request: GangRequest, circumstances: Circumstances): GangPlan {
   const { experimentId, enough, lastGang } = request;
-  const { pools, nowMs } = circumstances;
-  const offer = bestOffer(request, pools);
+  const { nowMs } = circumstances;
+  const views = circumstances.pools.map((pool) => viewFor(request, pool));
+  const offer = bestOffer(request, views);
   if (!offer) {
-    const reason = explain(request, pools);
-    reserve(request, pools);
+    const reason = explain(request, views);
+    reserve(request, views);
     return { type: "wait", experimentId, reason };
   }
 
-  const { pool, members } = offer;
+  const { view, members } = offer;
   const size = members.length;
   const sinceMs = sinceWhen(request, ["wait", "start"], circumstances);
   const waitMs = size < enough ? sinceMs + request.waitMs - nowMs : 0;
   if (waitMs > 0) {
-    const reason = countdown(waitMs, { ...request, size }, pools);
-    pool.reservedFor = experimentId;
+    const reason = countdown(waitMs, { ...request, size }, views);
+    keep(view, experimentId);
     return { type: "wait", experimentId, reason, sinceMs };
   }
   const gang = seated(members, lastGang);
-  for (const id of gang) pool.idle.delete(id);
+  take(view, gang);
   if (request.isHandedOver) return { type: "start", experimentId, gang, sinceMs };
   const reason = "waits for the queue to hand its stage over";
   return { type: "wait", experimentId, reason, sinceMs };
 }
 
 interface Offer {
-  readonly pool: WorkerPool;
+  readonly view: PoolView;
   /** As many as a gang may have. */
   readonly members: readonly string[];
 }
@@ -138,16 +144,15 @@ interface Offer {
  * if others could make up a larger one, since those would have to begin with a checkpoint; then the
  * largest; and from the smallest pool that will do, which leaves the large ones whole.
  */
-function bestOffer(request: GangRequest, pools: readonly WorkerPool[]): Offer | undefined {
+function bestOffer(request: GangRequest, views: readonly PoolView[]): Offer | undefined {
   const { sizes, lastGang } = request;
   const warm = ({ members }: Offer): number => members.filter((id) => lastGang.includes(id)).length;
-  const suspects = ({ pool, members }: Offer): number =>
-    members.filter((id) => pool.suspects.has(id)).length;
-  const offers = pools.flatMap((pool): Offer[] => {
-    if (pool.reservedFor !== undefined) return [];
-    const idle = usableIdle(pool, leastOf(request), lastGang);
+  const suspects = ({ view, members }: Offer): number =>
+    members.filter((id) => view.suspects.has(id)).length;
+  const offers = views.flatMap((view): Offer[] => {
+    const idle = usableIdle(view, leastOf(request), lastGang);
     const size = sizes.find((one) => one <= idle.length);
-    return size === undefined ? [] : [{ pool, members: idle.slice(0, size) }];
+    return size === undefined ? [] : [{ view, members: idle.slice(0, size) }];
   });
   const [best] = offers.toSorted(
     (a, b) =>
@@ -155,17 +160,17 @@ function bestOffer(request: GangRequest, pools: readonly WorkerPool[]): Offer | 
       Number(warm(b) > 0) - Number(warm(a) > 0) ||
       b.members.length - a.members.length ||
       warm(b) - warm(a) ||
-      a.pool.idle.size - b.pool.idle.size ||
-      byCodeUnit(a.pool.engine, b.pool.engine),
+      a.view.idle.size - b.view.idle.size ||
+      byCodeUnit(a.view.engine, b.view.engine),
   );
   return best;
 }
 
-function reserve(request: GangRequest, pools: readonly WorkerPool[]): void {
-  const [large] = pools
-    .filter((pool) => pool.reservedFor === undefined && pool.connected.size >= leastOf(request))
+function reserve(request: GangRequest, views: readonly PoolView[]): void {
+  const [large] = views
+    .filter(({ connected }) => connected.size >= leastOf(request))
     .toSorted((a, b) => b.idle.size - a.idle.size || byCodeUnit(a.engine, b.engine));
-  if (large) large.reservedFor = request.experimentId;
+  if (large) keep(large, request.experimentId);
 }
 
 function leastOf({ sizes }: GangRequest): number {
@@ -176,13 +181,14 @@ function planGrowth(request: GangRequest, circumstances: Circumstances): readonl
   const { experimentId, lastGang: gang } = request;
   const { pools, nowMs, growthDelayMs } = circumstances;
   // A gang of which a member is away, or about to leave, has other worries.
-  const pool = pools.find(({ connected }) => gang.every((id) => connected.has(id)));
-  if (!pool || pool.reservedFor !== undefined) return [];
-  const free = trustedIdle(pool);
+  const views = pools.map((pool) => viewFor(request, pool));
+  const view = views.find(({ connected }) => gang.every((id) => connected.has(id)));
+  if (!view) return [];
+  const free = trustedIdle(view);
   const size = request.sizes.find((one) => one <= gang.length + free.length) ?? 0;
   if (size <= gang.length) return [];
 
-  for (const id of free.slice(0, size - gang.length)) pool.idle.delete(id);
+  take(view, free.slice(0, size - gang.length));
   const sinceMs = sinceWhen(request, ["could-grow"], circumstances);
   if (nowMs - sinceMs < growthDelayMs) return [{ type: "could-grow", experimentId, sinceMs }];
   const reason = `grows from ${gang.length} to ${size} workers`;

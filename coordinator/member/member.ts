@@ -20,6 +20,7 @@
 
 import assert from "node:assert/strict";
 import type { StageName } from "../../proto/recipe.ts";
+import type { Dedication } from "./dedication.ts";
 
 /** What a worker says of itself when it joins. */
 export interface WorkerFacts {
@@ -34,6 +35,10 @@ export interface WorkerFacts {
   readonly device: string;
   readonly threads: number;
   readonly softwareVersion: string;
+  /** When it was welcomed first, by this coordinator or by one before; by the own clock. */
+  readonly sinceUnixMs: number;
+  /** Absent when it takes any work. */
+  readonly dedication?: Dedication;
 }
 
 /** A worker's place in a gang. */
@@ -47,8 +52,11 @@ export interface Assignment {
 
 /** Why a worker is assigned nothing any more. */
 export interface Draining {
-  /** A worker that was told to leave by its machine leaves by itself; others are sent away. */
-  readonly by: "operator" | "worker";
+  /**
+   * A worker that was told to leave by its machine leaves by itself; others are sent away, by an
+   * operator's will or since what they are dedicated to is over.
+   */
+  readonly by: "operator" | "coordinator" | "worker";
   readonly because: string;
 }
 
@@ -170,7 +178,7 @@ export function step(member: Member, event: MemberEvent, leaseMs: number, now: n
 
     case "draining": {
       // The worker's own word counts: it leaves by itself, with its own exit status.
-      const isKnown = member.draining !== undefined && event.draining.by === "operator";
+      const isKnown = member.draining !== undefined && event.draining.by !== "worker";
       if (isKnown) return stay(member);
       const next = { ...member, draining: event.draining };
       return next.status === "idle" ? free(next) : stay(next);
@@ -206,10 +214,10 @@ function drained(member: Living, generation: number, now: number): MemberStep {
 /** A worker that holds nothing: one that is to leave can do so now. */
 function free(member: Idle): MemberStep {
   const { draining } = member;
-  const isToldSo = draining?.by === "operator";
+  const isSentAway = draining !== undefined && draining.by !== "worker";
   return {
     member,
-    effects: isToldSo ? [{ type: "dismiss", because: draining.because }] : [],
+    effects: isSentAway ? [{ type: "dismiss", because: draining.because }] : [],
   };
 }
 

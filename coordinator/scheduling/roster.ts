@@ -48,6 +48,11 @@ export class Roster {
     return [...this.#members.values()];
   }
 
+  /** Those that were not lost. */
+  living(): readonly Exclude<Member, { status: "lost" }>[] {
+    return this.members().filter((member) => member.status !== "lost");
+  }
+
   get(id: string): Member | undefined {
     return this.#members.get(id);
   }
@@ -72,7 +77,8 @@ export class Roster {
       const isIdle = member.status === "idle";
       if (!isIdle && !(member.status === "busy" && member.isConnected)) return [];
       if (member.draining) return [];
-      return [{ id: member.facts.id, engine: member.facts.engine, isIdle }];
+      const { id, engine, dedication } = member.facts;
+      return [{ id, engine, isIdle, ...(dedication ? { dedication } : {}) }];
     });
   }
 
@@ -103,6 +109,7 @@ export class Roster {
       device: "",
       threads: 0,
       softwareVersion: "",
+      sinceUnixMs: 0,
     };
     this.#members.set(id, busyMember(facts, assignment, graceMs, this.#now()));
   }

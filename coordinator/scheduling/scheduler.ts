@@ -12,12 +12,13 @@ import { LEASE_MS } from "../../proto/limits.ts";
 import type { Log } from "../../proto/log.ts";
 import type { StageName } from "../../proto/recipe.ts";
 import { type Experiment, holdersOf, isFinished, presentStage } from "../experiment/experiment.ts";
-import { GIVE_UP } from "../experiment/experiment-stopping.ts";
 import type { Straggler } from "../gang/stragglers.ts";
 import type { Assignment, Draining, Member, WorkerFacts } from "../member/member.ts";
 import type { Verdict } from "../store/stage-queue.ts";
 import type { Store, StoredExperiment } from "../store/store.ts";
+import { abortIfStale } from "./abort-if-stale.ts";
 import { carryOut, type Hands } from "./carry-out.ts";
+import { dismissDedicated } from "./dismiss-dedicated.ts";
 import { drainWorker } from "./drain-worker.ts";
 import { followPlan } from "./follow-plan.ts";
 import { GenerationNumbers } from "./generation-numbers.ts";
@@ -280,18 +281,7 @@ export class Scheduler {
       if (known?.status === "busy") this.#lost(worker, known.assignment, "it started anew");
       this.#roster.join(facts, session, running);
     }
-    if (running) this.#abortIfStale(worker, running);
-  }
-
-  /** A worker that comes back may not know that its generation is over. */
-  #abortIfStale(worker: string, { experimentId, generation }: Running): void {
-    const experiment = this.#ledger.find(experimentId);
-    const isHeld = experiment?.generation === generation && holdersOf(experiment).has(worker);
-    const phase = isHeld ? experiment.phase : undefined;
-    if (phase && phase.status !== "stopping") return;
-    const because = phase ? phase.because : "this generation was replaced";
-    const mode = phase?.mode ?? GIVE_UP;
-    this.#roster.send(worker, { type: "abort", experimentId, generation, because, ...mode });
+    if (running) abortIfStale(worker, running, { ledger: this.#ledger, roster: this.#roster });
   }
 
   #disconnected(worker: string): void {
@@ -375,6 +365,7 @@ export class Scheduler {
     this.#roster.tick();
     this.#stopping.tick(now);
     this.#stragglers.forgetEnded();
+    dismissDedicated({ ledger: this.#ledger, roster: this.#roster }, this.#log);
     this.#draw();
   }
 

@@ -257,7 +257,11 @@ export interface Register {
    */
   epochSeen: number;
   /** Absent when the worker takes any work. */
-  dedication?: Dedication | undefined;
+  dedication?:
+    | Dedication
+    | undefined;
+  /** How long ago the worker was welcomed first; 0 at first. */
+  memberForMs: number;
 }
 
 /** The only work that a worker takes. */
@@ -680,7 +684,11 @@ export interface WorkerInfo {
   /** Told to leave: it is assigned nothing any more. */
   draining: boolean;
   /** As RankTimes. */
-  ownStepSeconds?: number | undefined;
+  ownStepSeconds?:
+    | number
+    | undefined;
+  /** Absent when it takes any work. */
+  dedication?: Dedication | undefined;
 }
 
 function createBaseWorkerMessage(): WorkerMessage {
@@ -926,6 +934,7 @@ function createBaseRegister(): Register {
     running: undefined,
     epochSeen: 0,
     dedication: undefined,
+    memberForMs: 0,
   };
 }
 
@@ -966,6 +975,9 @@ export const Register: MessageFns<Register> = {
     }
     if (message.dedication !== undefined) {
       Dedication.encode(message.dedication, writer.uint32(98).fork()).join();
+    }
+    if (message.memberForMs !== 0) {
+      writer.uint32(104).uint64(message.memberForMs);
     }
     return writer;
   },
@@ -1079,6 +1091,14 @@ export const Register: MessageFns<Register> = {
             message.dedication = Dedication.decode(reader, reader.uint32());
             continue;
           }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.memberForMs = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1129,6 +1149,11 @@ export const Register: MessageFns<Register> = {
         ? globalThis.Number(object.epoch_seen)
         : 0,
       dedication: isSet(object.dedication) ? Dedication.fromJSON(object.dedication) : undefined,
+      memberForMs: isSet(object.memberForMs)
+        ? globalThis.Number(object.memberForMs)
+        : isSet(object.member_for_ms)
+        ? globalThis.Number(object.member_for_ms)
+        : 0,
     };
   },
 
@@ -1170,6 +1195,9 @@ export const Register: MessageFns<Register> = {
     if (message.dedication !== undefined) {
       obj.dedication = Dedication.toJSON(message.dedication);
     }
+    if (message.memberForMs !== 0) {
+      obj.memberForMs = Math.round(message.memberForMs);
+    }
     return obj;
   },
 
@@ -1194,6 +1222,7 @@ export const Register: MessageFns<Register> = {
     message.dedication = (object.dedication !== undefined && object.dedication !== null)
       ? Dedication.fromPartial(object.dedication)
       : undefined;
+    message.memberForMs = object.memberForMs ?? 0;
     return message;
   },
 };
@@ -6392,6 +6421,7 @@ function createBaseWorkerInfo(): WorkerInfo {
     rssBytes: 0,
     draining: false,
     ownStepSeconds: undefined,
+    dedication: undefined,
   };
 }
 
@@ -6441,6 +6471,9 @@ export const WorkerInfo: MessageFns<WorkerInfo> = {
     }
     if (message.ownStepSeconds !== undefined) {
       writer.uint32(121).double(message.ownStepSeconds);
+    }
+    if (message.dedication !== undefined) {
+      Dedication.encode(message.dedication, writer.uint32(130).fork()).join();
     }
     return writer;
   },
@@ -6578,6 +6611,14 @@ export const WorkerInfo: MessageFns<WorkerInfo> = {
             message.ownStepSeconds = reader.double();
             continue;
           }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.dedication = Dedication.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -6635,6 +6676,7 @@ export const WorkerInfo: MessageFns<WorkerInfo> = {
         : isSet(object.own_step_seconds)
         ? globalThis.Number(object.own_step_seconds)
         : undefined,
+      dedication: isSet(object.dedication) ? Dedication.fromJSON(object.dedication) : undefined,
     };
   },
 
@@ -6685,6 +6727,9 @@ export const WorkerInfo: MessageFns<WorkerInfo> = {
     if (message.ownStepSeconds !== undefined) {
       obj.ownStepSeconds = floatToJson(message.ownStepSeconds);
     }
+    if (message.dedication !== undefined) {
+      obj.dedication = Dedication.toJSON(message.dedication);
+    }
     return obj;
   },
 
@@ -6708,6 +6753,9 @@ export const WorkerInfo: MessageFns<WorkerInfo> = {
     message.rssBytes = object.rssBytes ?? 0;
     message.draining = object.draining ?? false;
     message.ownStepSeconds = object.ownStepSeconds ?? undefined;
+    message.dedication = (object.dedication !== undefined && object.dedication !== null)
+      ? Dedication.fromPartial(object.dedication)
+      : undefined;
     return message;
   },
 };

@@ -2,6 +2,8 @@
 
 import type { Experiment, StageProgress } from "../../coordinator/experiment/experiment.ts";
 import type { StageName } from "../../proto/recipe.ts";
+import { worldSizes } from "../../proto/world-sizes.ts";
+import type { Prng } from "../support/prng.ts";
 
 /** A waiting experiment; `workers` of pretrain, then of linear: its ranks, or its world sizes. */
 export function newExperiment(options: {
@@ -37,6 +39,12 @@ export function newExperiment(options: {
     curves: {},
     phase: { status: "waiting", reason: "" },
   };
+}
+
+/** World sizes of a stage; half of the stages may have fewer workers than ranks. */
+export function drawSizes(prng: Prng, ranksMax: number): readonly number[] {
+  const ranks = prng.int(1, ranksMax);
+  return worldSizes(ranks, prng.chance(0.5) ? { minWorkers: 1 } : {});
 }
 
 /** A report of rank 0 in which only the step means something. */

@@ -50,6 +50,7 @@ export function registerAs(workerId: string): Register {
     joinToken: "",
     running: undefined,
     epochSeen: 0,
+    memberForMs: 0,
   };
 }
 

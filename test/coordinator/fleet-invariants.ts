@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { type Experiment, holdersOf } from "../../coordinator/experiment/experiment.ts";
 import { historyOf } from "../../coordinator/experiment/timeline.ts";
+import { type Dedication, mayTake } from "../../coordinator/member/dedication.ts";
 import type { Member } from "../../coordinator/member/member.ts";
 import type { SimulatedTraining } from "./simulated-training.ts";
 
@@ -14,6 +15,8 @@ const GROWTH_SLACK_MS = 5_000;
 interface FleetView {
   readonly experiments: readonly Experiment[];
   readonly members: readonly Member[];
+  /** Of every dedicated worker that ever was. */
+  readonly dedications: ReadonlyMap<string, Dedication>;
   readonly nowMs: number;
   /** Whether there are no faults any more. */
   readonly isCalm: boolean;
@@ -33,6 +36,7 @@ export class FleetInvariants {
     assert.equal(new Set(held).size, held.length, "a worker is in two gangs");
     for (const experiment of fleet.experiments) {
       this.#checkGang(experiment, fleet.members);
+      checkDedications(experiment, fleet.dedications);
       this.#checkResults(experiment);
       checkPatience(experiment);
       this.#checkGrowth(experiment, fleet);
@@ -64,12 +68,21 @@ export class FleetInvariants {
     }
   }
 
-  /** Without faults no gang that could grow stays small for long. */
+  /** Without faults no gang that could grow, with workers in reach, stays small for long. */
   #checkGrowth({ id, phase, stages, stageIndex }: Experiment, fleet: FleetView): void {
     const { experiments, members, nowMs, isCalm } = fleet;
-    const idle = members.filter(({ status }) => status === "idle").length;
+    const stage = stages[stageIndex]?.name ?? "pretrain";
+    const idle = members.filter(
+      ({ status, facts }) =>
+        status === "idle" &&
+        !this.#training.missed.has(facts.id) &&
+        mayTake(facts.dedication, { experimentId: id, stage }),
+    ).length;
     const isSomeoneWaiting = experiments.some((one) => one.phase.status === "waiting");
-    const isWhole = phase.status === "running" && phase.finished.length === 0;
+    const isAway = (worker: string): boolean =>
+      members.some((one) => one.facts.id === worker && one.status === "busy" && !one.isConnected);
+    const isWhole =
+      phase.status === "running" && phase.finished.length === 0 && !phase.gang.some(isAway);
     const size = isWhole ? phase.gang.length : Number.POSITIVE_INFINITY;
     const couldGrow =
       !isSomeoneWaiting &&
@@ -78,6 +91,19 @@ export class FleetInvariants {
     this.#couldGrowSinceMs.set(id, sinceMs);
     const isOverdue = isCalm && nowMs - sinceMs > GROWTH_DELAY_MS + GROWTH_SLACK_MS;
     assert.ok(!isOverdue, `${id} runs on ${size} workers beside ${idle} idle ones`);
+  }
+}
+
+/** A dedicated worker never holds other work. */
+function checkDedications(
+  { id, stages, stageIndex, phase }: Experiment,
+  dedications: FleetView["dedications"],
+): void {
+  for (const worker of "gang" in phase ? phase.gang : []) {
+    const { experimentId, stage } = dedications.get(worker) ?? {};
+    const present = stages[stageIndex]?.name;
+    assert.equal(experimentId ?? id, id, `${worker} of ${experimentId} is in a gang of ${id}`);
+    assert.equal(stage ?? present, present, `${id}: ${worker} is for ${stage} only`);
   }
 }
 

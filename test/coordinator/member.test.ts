@@ -19,6 +19,7 @@ const facts: WorkerFacts = {
   device: "CPU",
   threads: 1,
   softwareVersion: "0.1.0",
+  sinceUnixMs: 0,
 };
 const assignment: Assignment = { experimentId: "e", stage: "pretrain", generation: 3, rank: 1 };
 

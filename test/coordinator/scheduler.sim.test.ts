@@ -1,9 +1,9 @@
 /**
  * Simulation of the scheduler.
  *
- * Goal: a gang is whole or gone, no worker is ever in two, a stage ends only when all of its ranks
- * have, gangs grow when they can and not hastily, and whatever can be finished is finished once the
- * faults end.
+ * Goal: a gang is whole or gone, no worker is ever in two, none gets work that it is not for, a
+ * stage ends only when all of its ranks have, gangs grow when they can and not hastily, and
+ * whatever can be finished is finished once the faults end; then those leave whose work is over.
  * Method: the production scheduler runs against a simulated fleet in simulated time. A seed draws
  * the faults and how often they come. First they rage, and the safety checks hold at every tick;
  * then they stop, and every experiment has to succeed within a bound. A failure prints its seed:

@@ -2,26 +2,28 @@
  * A fleet in simulated time: the production scheduler, and workers, connections and a store that
  * are made of nothing but a seed. Workers crash, freeze, lose their connection with whatever is in
  * flight, and come back; gangs break, shrink and grow; the coordinator dies and starts again from
- * its store.
+ * its store. Beside the workers that take anything there are some that are dedicated.
  */
 
 import assert from "node:assert/strict";
 import { type Experiment, isFinished } from "../../coordinator/experiment/experiment.ts";
+import type { Dedication } from "../../coordinator/member/dedication.ts";
 import { Scheduler } from "../../coordinator/scheduling/scheduler.ts";
 import type { CoordinatorSays, WorkerSays } from "../../coordinator/scheduling/scheduler-events.ts";
 import type { StoredExperiment } from "../../coordinator/store/store.ts";
 import { openLog } from "../../proto/log.ts";
 import type { StageName } from "../../proto/recipe.ts";
-import { worldSizes } from "../../proto/world-sizes.ts";
 import type { Prng } from "../support/prng.ts";
-import { newExperiment, progressOf } from "./experiments.ts";
+import { drawSizes, newExperiment, progressOf } from "./experiments.ts";
 import { FleetInvariants } from "./fleet-invariants.ts";
+import { drawDedication, isOver } from "./simulated-dedication.ts";
 import { operateAtWhim, resumeAll, retryAll } from "./simulated-operator.ts";
 import { SimulatedTraining } from "./simulated-training.ts";
 import {
   type Faults,
   factsOf,
   type Holding,
+  newWorker,
   openLink,
   runningOf,
   type SimulatedWorker,
@@ -38,9 +40,13 @@ const log = openLog({ level: "silent", process: "simulation" });
 export class SimulatedFleet {
   faults: Faults;
   readonly #prng: Prng;
+  /** Workers that take any work. */
   readonly #size: number;
+  /** And such that are dedicated to some. */
+  readonly #dedicated: number;
   readonly #records = new Map<string, StoredExperiment>();
   readonly #workers: SimulatedWorker[] = [];
+  readonly #dedications = new Map<string, Dedication>();
   readonly #training = new SimulatedTraining();
   readonly #invariants = new FleetInvariants(this.#training);
   #scheduler: Scheduler;
@@ -52,6 +58,7 @@ export class SimulatedFleet {
     this.#prng = prng;
     this.faults = faults;
     this.#size = prng.int(2, 6);
+    this.#dedicated = prng.int(0, 3);
     this.#scheduler = this.#boot();
     for (let count = prng.int(1, 4); count > 0; count--) this.#submit();
   }
@@ -70,7 +77,7 @@ export class SimulatedFleet {
     if (this.#prng.chance(this.faults.coordinatorCrash)) this.#crashCoordinator();
     if (this.#prng.chance(this.faults.operator)) operateAtWhim(this.#scheduler, this.#prng);
     if (this.faults.operator === 0) resumeAll(this.#scheduler);
-    while (this.#workers.length < this.#size) this.#startWorker();
+    this.#startWorkers();
 
     for (const worker of [...this.#workers]) this.#disturb(worker);
     for (const worker of this.#workers) this.#live(worker);
@@ -91,12 +98,20 @@ export class SimulatedFleet {
     this.#invariants.check({
       experiments: this.experiments(),
       members: this.#scheduler.members(),
+      dedications: this.#dedications,
       nowMs: this.#nowMs,
-      isCalm: Object.values(this.faults).every((rate) => rate === 0),
+      isCalm: this.#isCalm,
     });
   }
 
-  /** Experiments that are not done, and workers that are not free; empty when all is well. */
+  get #isCalm(): boolean {
+    return Object.values(this.faults).every((rate) => rate === 0);
+  }
+
+  /**
+   * Experiments that are not done, workers that are not free, and those that should have left;
+   * empty when all is well.
+   */
   complaints(): string[] {
     const unfinished = this.experiments().filter((experiment) => !isFinished(experiment));
     const busy = this.#scheduler.members().filter((member) => member.status === "busy");
@@ -104,25 +119,22 @@ export class SimulatedFleet {
       ...unfinished.map(({ id, phase }) => `${id} is ${phase.status}: ${JSON.stringify(phase)}`),
       ...busy.map(({ facts }) => `${facts.id} is still busy`),
       ...this.#workers.filter(({ holding }) => holding).map(({ id }) => `${id} still trains`),
+      ...this.#workers
+        .filter((worker) => isOver(worker, this.experiments()))
+        .map(({ id }) => `${id} stays on`),
     ];
   }
 
   #submit(): void {
     const experiment = newExperiment({
       id: `e${this.#records.size}`,
-      workers: [this.#drawSizes(), this.#drawSizes()],
+      workers: [drawSizes(this.#prng, this.#size), drawSizes(this.#prng, this.#size)],
       waitMs: this.#prng.int(0, 10) * TICK_MS,
       priority: this.#prng.int(-1, 1),
       submittedUnixMs: this.#nowMs,
     });
     this.#records.set(experiment.id, { experiment, recipeJson: "{}" });
     this.#scheduler.dispatch({ type: "submitted", experiment, recipeJson: "{}" });
-  }
-
-  /** Half of the stages may have fewer workers than ranks. */
-  #drawSizes(): readonly number[] {
-    const ranks = this.#prng.int(1, this.#size);
-    return worldSizes(ranks, this.#prng.chance(0.5) ? { minWorkers: 1 } : {});
   }
 
   #boot(): Scheduler {
@@ -152,17 +164,21 @@ export class SimulatedFleet {
     this.#scheduler = this.#boot();
   }
 
-  #startWorker(): void {
+  /** Whoever has gone is replaced; dedicated workers only until the storm is over. */
+  #startWorkers(): void {
+    const count = (isDedicated: boolean): number =>
+      this.#workers.filter(({ dedication }) => (dedication !== undefined) === isDedicated).length;
+    while (count(false) < this.#size) this.#startWorker();
+    while (!this.#isCalm && count(true) < this.#dedicated) {
+      this.#startWorker(drawDedication(this.#prng, this.experiments()));
+    }
+  }
+
+  #startWorker(dedication?: Dedication): void {
     const id = `w${this.#incarnations++}`;
-    this.#workers.push({
-      id,
-      link: undefined,
-      holding: undefined,
-      frozenTicks: 0,
-      isStuck: false,
-      isLeaving: false,
-      outbox: [],
-    });
+    if (dedication) this.#dedications.set(id, dedication);
+    const made = { id, sinceMs: this.#nowMs, ...(dedication ? { dedication } : {}) };
+    this.#workers.push(newWorker(made));
   }
 
   #disturb(worker: SimulatedWorker): void {
@@ -178,8 +194,8 @@ export class SimulatedFleet {
       worker.isStuck = true;
     }
     if (!worker.isLeaving && this.#prng.chance(this.faults.preempt)) this.#preempt(worker);
-    // A process that hangs does not outlive its connection.
-    const isHung = worker.isStuck && !worker.link?.isOpen;
+    // A process that hangs does not outlive its connection; one of a gang of one is seen by people.
+    const isHung = worker.isStuck && (this.#isCalm || !worker.link?.isOpen);
     if (isHung || (worker.isLeaving && !worker.holding)) this.#end(worker);
   }
 
@@ -222,8 +238,8 @@ export class SimulatedFleet {
   #connect(worker: SimulatedWorker): void {
     const link = openLink();
     worker.link = link;
-    const { id, holding } = worker;
-    const facts = factsOf(id);
+    const { holding } = worker;
+    const facts = factsOf(worker);
     const running = holding && runningOf(holding);
     this.#scheduler.dispatch({
       type: "worker-joined",
@@ -260,6 +276,7 @@ export class SimulatedFleet {
       const lostRanks = peers.flatMap(({ workerId }, of) =>
         this.#holds(workerId, generation) ? [] : [of],
       );
+      this.#training.miss(lostRanks.map((of) => peers[of]?.workerId ?? ""));
       this.#leave(worker, holding, "the gang broke", lostRanks);
       return;
     }

@@ -11,12 +11,18 @@ interface Work {
 export class SimulatedTraining {
   /** Every generation ever assigned, with its ranks. */
   readonly assigned = new Map<number, ReadonlyMap<number, string>>();
+  /** Workers that a peer could not reach: they may be planned with last. */
+  readonly missed = new Set<string>();
   /** Ranks that have finished, by generation. */
   readonly #finished = new Map<number, Set<number>>();
   /** Newest checkpoint of each stage. */
   readonly #checkpoints = new Map<string, number>();
   /** The step of each worker's replica, which outlives its gang. */
   readonly #replicas = new Map<string, { readonly work: string; readonly step: number }>();
+
+  miss(workerIds: readonly string[]): void {
+    for (const id of workerIds) this.missed.add(id);
+  }
 
   finish(generation: number, rank: number): void {
     const ranks = this.#finished.get(generation) ?? new Set();

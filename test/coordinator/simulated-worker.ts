@@ -1,5 +1,6 @@
 /** The workers of a simulated fleet, and what can go wrong with them. */
 
+import type { Dedication } from "../../coordinator/member/dedication.ts";
 import type { WorkerFacts } from "../../coordinator/member/member.ts";
 import type {
   CoordinatorSays,
@@ -30,6 +31,10 @@ export interface Link extends Session {
 
 export interface SimulatedWorker {
   readonly id: string;
+  /** Absent when it takes any work. */
+  readonly dedication?: Dedication;
+  /** When it joined first. */
+  readonly sinceMs: number;
   link: Link | undefined;
   holding: Holding | undefined;
   frozenTicks: number;
@@ -85,7 +90,22 @@ export function openLink(): Link {
   return link;
 }
 
-export function factsOf(id: string): WorkerFacts {
+/** A worker that has just been started. */
+export function newWorker(
+  made: Pick<SimulatedWorker, "id" | "sinceMs" | "dedication">,
+): SimulatedWorker {
+  return {
+    ...made,
+    link: undefined,
+    holding: undefined,
+    frozenTicks: 0,
+    isStuck: false,
+    isLeaving: false,
+    outbox: [],
+  };
+}
+
+export function factsOf({ id, sinceMs, dedication }: SimulatedWorker): WorkerFacts {
   return {
     id,
     name: id,
@@ -94,6 +114,8 @@ export function factsOf(id: string): WorkerFacts {
     device: "none",
     threads: 1,
     softwareVersion: "0",
+    sinceUnixMs: sinceMs,
+    ...(dedication ? { dedication } : {}),
   };
 }
 

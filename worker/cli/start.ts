@@ -42,6 +42,9 @@ export function registerStart(program: Command, context: CliContext): void {
       "--collective-timeout <seconds>",
       "patience with a rank that makes no progress (default: 20 times what the like took lately)",
     )
+    .option("--experiment <id>", "take work of this experiment only")
+    .option("--stage <name>", "take work of this stage only: pretrain or linear")
+    .option("--leave-when-over", "end with exit status 0 once that work is over")
     .option("--log-samples", "write down the images of every step, in samples-rank-N.jsonl")
     .addHelpText(
       "after",

@@ -34,7 +34,7 @@ export interface FleetSessionOptions {
   /** HOST:PORT of every coordinator. */
   readonly coordinators: readonly string[];
   readonly transport: Transport;
-  readonly register: Omit<Register, "running" | "epochSeen">;
+  readonly register: Omit<Register, "running" | "epochSeen" | "memberForMs">;
   /** How long the first connection may take. */
   readonly connectTimeoutMs: number;
   /** How long a lost coordinator may stay away. */
@@ -78,7 +78,8 @@ export class FleetSession {
   #epochSeen = 0;
   #call: Call | undefined;
   #isJoined = false;
-  #hasJoinedBefore = false;
+  /** When it was welcomed first; undefined before that. */
+  #memberSinceMs: number | undefined;
   #isClosed = false;
   #awaySinceMs = performance.now();
   #retryMs = RETRY_FIRST_MS;
@@ -167,10 +168,12 @@ export class FleetSession {
       this.#leave(call);
     });
     const held = running() ?? this.#lastHeld();
+    const nowMs = performance.now();
+    const memberForMs = Math.round(nowMs - (this.#memberSinceMs ?? nowMs));
     call.write({
       message: {
         $case: "register",
-        value: { ...register, epochSeen: this.#epochSeen, running: held },
+        value: { ...register, epochSeen: this.#epochSeen, running: held, memberForMs },
       },
     });
   }
@@ -211,7 +214,7 @@ export class FleetSession {
     clearTimeout(this.#welcomeDeadline);
     this.#isJoined = true;
     this.#lastError = this.#awayError();
-    this.#hasJoinedBefore = true;
+    this.#memberSinceMs ??= performance.now();
     this.#retryMs = RETRY_FIRST_MS;
     this.#asked = 0;
     this.#problems.length = 0;
@@ -242,7 +245,8 @@ export class FleetSession {
     this.#stopTimers();
     this.#sayOnce(this.#lastError);
     const { connectTimeoutMs, reconnectTimeoutMs } = this.#options;
-    const patienceMs = this.#hasJoinedBefore ? reconnectTimeoutMs : connectTimeoutMs;
+    const isNew = this.#memberSinceMs === undefined;
+    const patienceMs = isNew ? connectTimeoutMs : reconnectTimeoutMs;
     if (this.#isHopeless() || performance.now() - this.#awaySinceMs >= patienceMs) {
       this.#isClosed = true;
       this.#closeClients();
@@ -280,7 +284,7 @@ export class FleetSession {
    * may meet a coordinator that is being stopped, or the one side of two that has its new one.
    */
   #isForPeople(error: FleetError | undefined): boolean {
-    const isRenewed = error?.code === "TLS_REFUSED" && this.#hasJoinedBefore;
+    const isRenewed = error?.code === "TLS_REFUSED" && this.#memberSinceMs !== undefined;
     return error?.remedy === "user" && !isRenewed;
   }
 

@@ -29,6 +29,7 @@ import { LogShipper } from "./log-shipper.ts";
 import { lostRanksOf } from "./lost-ranks.ts";
 import { type ActiveStage, StageReporter } from "./stage-reporter.ts";
 import { StageRunner } from "./stage-runner.ts";
+import { toWireDedication } from "./wire-dedication.ts";
 import { WorkerMetrics } from "./worker-metrics.ts";
 
 /** How a worker has left the fleet. */
@@ -162,12 +163,14 @@ export class FleetWorker {
         device: engine.device,
         threads,
         joinToken: this.#config.joinToken,
+        dedication: toWireDedication(this.#config.dedication),
       },
       running: () => (this.#active ? runningOf(this.#active) : undefined),
       times: () => this.#active?.times,
       onAssignment: (assignment) => this.#take(assignment),
       onAbort: (abort) => this.#stopIfCurrent(abort),
       onDismiss: (because) => {
+        this.#log.info({ because }, "dismissed by the coordinator");
         const { resolve, reject } = this.#ended;
         const left = this.shutDown(`dismissed by the coordinator: ${because}`);
         left.then(() => resolve(), reject);
