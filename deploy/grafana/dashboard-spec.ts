@@ -60,11 +60,3 @@ export const EXPERIMENT: VariableSpec = {
   description: "Ids of experiments that had a gang in the time shown.",
   series: "simclr_stage_step",
 };
-
-/** Matches the experiments chosen. */
-export const CHOSEN = 'experiment=~"$experiment"';
-
-/** Coordinators that stand by have the same series; those of the leader are the larger ones. */
-export function newest(by: string, series: string): string {
-  return `max by (${by}) (${series})`;
-}

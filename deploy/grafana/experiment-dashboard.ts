@@ -1,14 +1,13 @@
 /** Does an experiment learn, how fast is it, and where does its time go? */
 
 import {
-  CHOSEN,
   type DashboardSpec,
   EXPERIMENT,
-  newest,
   type PanelQuery,
   type RowSpec,
   type VariableSpec,
 } from "./dashboard-spec.ts";
+import { CHOSEN, newest, ofStage, STAGE_PROGRESS } from "./queries.ts";
 
 const RANK: VariableSpec = {
   name: "rank",
@@ -19,14 +18,6 @@ const RANK: VariableSpec = {
 const CHOSEN_RANKS = `${CHOSEN}, rank=~"$rank"`;
 const PER_RANK = "experiment, rank";
 const RANK_LEGEND = "{{experiment}} rank {{rank}}";
-
-/** A figure of each stage at work, as its rank 0 tells the coordinator. */
-function ofStage(figure: string, name: string): PanelQuery {
-  return {
-    expr: newest("experiment, stage", `simclr_stage_${figure}{${CHOSEN}}`),
-    legend: `{{experiment}} {{stage}} ${name}`.trimEnd(),
-  };
-}
 
 /** How fast a worker's counter rises, by rank. */
 function rateOf(counter: string, labels = ""): string {
@@ -63,29 +54,21 @@ const NOW: RowSpec = {
       min: 0,
       max: 1,
       alert: "SimclrNoStepProgress",
-      queries: [
-        {
-          expr: newest(
-            "experiment, stage",
-            `simclr_stage_step{${CHOSEN}} / simclr_stage_steps{${CHOSEN}}`,
-          ),
-          legend: "{{experiment}} {{stage}}",
-        },
-      ],
+      queries: [STAGE_PROGRESS],
     },
     {
       title: "Time left",
       description: "Of the present stage, at the present speed.",
       unit: "s",
       look: "stat",
-      queries: [ofStage("eta_seconds", "")],
+      queries: [ofStage("eta_seconds")],
     },
     {
       title: "Images per second",
       description: "Source images over the whole gang; running mean.",
       unit: "short",
       look: "stat",
-      queries: [ofStage("images_per_second", "")],
+      queries: [ofStage("images_per_second")],
     },
     {
       title: "Goodput",
@@ -129,7 +112,7 @@ const LEARNING: RowSpec = {
       description: "Of the last step reported: warm-up, then the schedule of the recipe.",
       unit: "short",
       min: 0,
-      queries: [ofStage("learning_rate", "")],
+      queries: [ofStage("learning_rate")],
     },
     {
       title: "Quality of the features while they are trained",

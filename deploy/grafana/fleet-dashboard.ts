@@ -1,6 +1,7 @@
 /** Is the fleet busy, and with what? */
 
-import { CHOSEN, type DashboardSpec, EXPERIMENT, newest, type RowSpec } from "./dashboard-spec.ts";
+import { type DashboardSpec, EXPERIMENT, type RowSpec } from "./dashboard-spec.ts";
+import { CHOSEN, newest, ofStage, STAGE_PROGRESS } from "./queries.ts";
 
 const NOW: RowSpec = {
   title: "Now",
@@ -133,27 +134,14 @@ const EXPERIMENTS: RowSpec = {
       unit: "percentunit",
       min: 0,
       max: 1,
-      queries: [
-        {
-          expr: newest(
-            "experiment, stage",
-            `simclr_stage_step{${CHOSEN}} / simclr_stage_steps{${CHOSEN}}`,
-          ),
-          legend: "{{experiment}} {{stage}}",
-        },
-      ],
+      queries: [STAGE_PROGRESS],
     },
     {
       title: "Time left of stages",
       description: "At the present speed, validations and restarts not foreseen.",
       unit: "s",
       min: 0,
-      queries: [
-        {
-          expr: newest("experiment, stage", `simclr_stage_eta_seconds{${CHOSEN}}`),
-          legend: "{{experiment}} {{stage}}",
-        },
-      ],
+      queries: [ofStage("eta_seconds")],
     },
   ],
 };
@@ -166,12 +154,7 @@ const THROUGHPUT: RowSpec = {
       description: "Source images over the whole gang; running mean.",
       unit: "short",
       min: 0,
-      queries: [
-        {
-          expr: newest("experiment, stage", `simclr_stage_images_per_second{${CHOSEN}}`),
-          legend: "{{experiment}} {{stage}}",
-        },
-      ],
+      queries: [ofStage("images_per_second")],
     },
     {
       title: "Goodput",

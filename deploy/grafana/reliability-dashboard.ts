@@ -1,6 +1,7 @@
 /** What went wrong, what did it cost, and what would be lost now? */
 
-import { CHOSEN, type DashboardSpec, EXPERIMENT, newest, type RowSpec } from "./dashboard-spec.ts";
+import { type DashboardSpec, EXPERIMENT, type RowSpec } from "./dashboard-spec.ts";
+import { CHOSEN, newest, ofStage } from "./queries.ts";
 
 const PER_STAGE = "experiment, stage";
 const STAGE_LEGEND = "{{experiment}} {{stage}}";
@@ -74,12 +75,7 @@ const GANGS: RowSpec = {
       title: "Generations",
       description: "Rises whenever a gang is formed anew. The numbers are of the whole fleet.",
       unit: "short",
-      queries: [
-        {
-          expr: newest(PER_STAGE, `simclr_stage_generation{${CHOSEN}}`),
-          legend: STAGE_LEGEND,
-        },
-      ],
+      queries: [ofStage("generation")],
     },
     {
       title: "Restarts by reason",
@@ -139,13 +135,15 @@ const GANGS: RowSpec = {
     },
     {
       title: "Messages that were refused",
-      description: "Connections, calls and messages to the coordinator that exceeded a limit.",
+      description:
+        "Connections, calls and messages that were not taken since the start, by the five " +
+        "commonest reasons: of the coordinator, and of the workers among themselves.",
       unit: "short",
       min: 0,
       queries: [
-        { expr: "sum by (reason) (simclr_refused_messages_total)", legend: "{{reason}}" },
+        { expr: "topk(5, sum by (reason) (simclr_refused_messages_total))", legend: "{{reason}}" },
         {
-          expr: "sum by (reason) (simclr_worker_refused_peers_total)",
+          expr: "topk(5, sum by (reason) (simclr_worker_refused_peers_total))",
           legend: "by workers: {{reason}}",
         },
       ],
@@ -208,16 +206,7 @@ const CHECKPOINTS: RowSpec = {
       unit: "short",
       min: 0,
       alert: "SimclrStorageProblem",
-      queries: [
-        {
-          expr: newest(PER_STAGE, `simclr_stage_checkpoint_failures{${CHOSEN}}`),
-          legend: `${STAGE_LEGEND} failed`,
-        },
-        {
-          expr: newest(PER_STAGE, `simclr_stage_storage_problem{${CHOSEN}}`),
-          legend: `${STAGE_LEGEND} problem`,
-        },
-      ],
+      queries: [ofStage("checkpoint_failures", "failed"), ofStage("storage_problem", "problem")],
     },
   ],
 };

@@ -21,6 +21,8 @@ export interface StageLabels {
 
 export class WorkerMetrics {
   readonly registry = new Registry();
+  /** All those that have the labels of a stage. */
+  readonly #ofStage: { reset(): void }[] = [];
   readonly #step = this.#histogram("step_seconds", "Duration of a training step.", []);
   readonly #own = this.#histogram(
     "own_step_seconds",
@@ -63,6 +65,8 @@ export class WorkerMetrics {
   readonly #probeTop5 = this.#gauge("probe_top5_percent", "Latest top-5 of the online probe.");
   readonly #monitorSeconds = this.#gauge("monitor_seconds", "Time the latest evaluation took.");
   #labels: Record<string, string> | undefined;
+  /** Of the newest stage, also when it is over: its totals may not have been scraped yet. */
+  #last: StageLabels | undefined;
 
   constructor(
     engine: string,
@@ -90,9 +94,13 @@ export class WorkerMetrics {
     addDiskMetrics(this.registry, { process: "worker", folder: workDir });
   }
 
-  /** Series of one stage begin; those of the one before go. */
+  /** Series of one stage begin; those of the one before go, unless it is the same rank's. */
   begin(labels: StageLabels): void {
     this.end();
+    const { experiment, stage, rank } = this.#last ?? {};
+    const isSame = experiment === labels.experiment && stage === labels.stage;
+    if (!isSame || rank !== labels.rank) for (const metric of this.#ofStage) metric.reset();
+    this.#last = labels;
     this.#labels = { ...labels, rank: String(labels.rank) };
     // So that a first one is seen as a rise.
     for (const counter of [this.#checkpointFailures, this.#skipped]) counter.inc(this.#labels, 0);
@@ -163,15 +171,21 @@ export class WorkerMetrics {
   }
 
   #counter(name: string, help: string): Counter {
-    return new Counter({ ...this.#describe(name, help, []) });
+    return this.#keep(new Counter({ ...this.#describe(name, help, []) }));
   }
 
   #gauge(name: string, help: string, labels: readonly string[] = []): Gauge {
-    return new Gauge({ ...this.#describe(name, help, labels) });
+    return this.#keep(new Gauge({ ...this.#describe(name, help, labels) }));
   }
 
   #histogram(name: string, help: string, labels: readonly string[]): Histogram {
-    return new Histogram({ ...this.#describe(name, help, labels), buckets: STEP_BUCKETS_S });
+    const description = this.#describe(name, help, labels);
+    return this.#keep(new Histogram({ ...description, buckets: STEP_BUCKETS_S }));
+  }
+
+  #keep<Metric extends { reset(): void }>(metric: Metric): Metric {
+    this.#ofStage.push(metric);
+    return metric;
   }
 
   #describe(name: string, help: string, labels: readonly string[]) {

@@ -83,6 +83,28 @@ describe("a worker's metrics", () => {
     ]);
   });
 
+  it("keep the totals of a rank until it is another one's turn", async () => {
+    const metrics = open();
+    const seen = async (): Promise<readonly string[]> => {
+      const text = await metrics.registry.metrics();
+      const labels = /experiment="(\w+)",stage="(\w+)",rank="(\d)"/g;
+      return [...new Set([...text.matchAll(labels)].map((match) => match.slice(1).join(" ")))];
+    };
+    const images = async (): Promise<string | undefined> =>
+      /^simclr_worker_images_total\{.*\} (.*)$/m.exec(await metrics.registry.metrics())?.[1];
+    metrics.step(report);
+    metrics.end();
+    assert.deepEqual(await seen(), ["e1 pretrain 3"]);
+    metrics.begin({ experiment: "e1", stage: "pretrain", rank: 3 });
+    metrics.step(report);
+    assert.equal(await images(), "16");
+    metrics.begin({ experiment: "e1", stage: "pretrain", rank: 0 });
+    metrics.step(report);
+    assert.deepEqual(await seen(), ["e1 pretrain 0"]);
+    metrics.begin({ experiment: "e1", stage: "linear", rank: 0 });
+    assert.deepEqual(await seen(), ["e1 linear 0"]);
+  });
+
   it("add up what synchronised batch norm costs, where there is any", async () => {
     const name = "simclr_worker_syncbn_seconds_total";
     const metrics = open();
