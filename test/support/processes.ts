@@ -10,7 +10,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** Of the build that this test belongs to: dist/, or wherever it was built to. */
-const BUILD = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
+export const BUILD = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
 export const COORDINATOR_MAIN = path.join(BUILD, "coordinator/main.js");
 export const WORKER_MAIN = path.join(BUILD, "worker/main.js");
 

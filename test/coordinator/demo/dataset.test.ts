@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import sharp from "sharp";
 import { Chance } from "../../../coordinator/demo/chance.ts";
 import { writeDataset } from "../../../coordinator/demo/dataset.ts";
 import { drawPattern, PATTERN_NAMES } from "../../../coordinator/demo/pattern.ts";
+import { COORDINATOR_MAIN, startNode } from "../../support/processes.ts";
 
 const IMAGE_SIZE = 24;
 const SIZE = { imageSize: IMAGE_SIZE, trainPerClass: 3, valPerClass: 2 };
@@ -36,6 +37,19 @@ describe("the demo's data set", function () {
         assert.deepEqual([format, width, height], ["jpeg", IMAGE_SIZE, IMAGE_SIZE]);
       }
     }
+  });
+
+  it("is drawn alone for a fleet that runs already, and again over itself", async () => {
+    const args = [COORDINATOR_MAIN, "demo", "--images-only", "--dir", folder];
+    const { code, stdout, stderr } = await startNode(args).exited();
+    assert.deepEqual([code, stderr], [0, ""]);
+    assert.match(stdout, /drew 1152 images .*\n {2}coordinator submit demo --set data\.root=/);
+    assert.equal((await contents(folder)).length, 1_152);
+    await rm(path.join(folder, "val"), { recursive: true });
+    await writeFile(path.join(folder, "val"), "in the way");
+    const failed = await startNode(args).exited();
+    assert.equal(failed.code, 23);
+    assert.match(failed.stderr, /^error: cannot draw into .*\n$/);
   });
 
   it("is the same for the same seed, and no two of its images are alike", async () => {
