@@ -13,7 +13,7 @@ interface Series {
   readonly values: readonly (readonly [unixSeconds: number, value: string])[];
 }
 
-export interface LoadedRule {
+interface LoadedRule {
   readonly name: string;
   readonly query: string;
   /** "ok" once it was evaluated without an error. */
