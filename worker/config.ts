@@ -16,6 +16,9 @@ const seconds = z.coerce
   .max(86_400)
   .transform((value) => value * 1000);
 
+/** A step has some hundreds of spans, of 100 bytes or so. */
+const TRACE_STEPS_MAX = 10_000;
+
 const configSchema = z.object({
   coordinator: z
     .string()
@@ -39,7 +42,16 @@ const configSchema = z.object({
   experiment: z.string().regex(ID_PATTERN, ID_RULE).optional(),
   stage: stageNameSchema.optional(),
   leaveWhenOver: z.boolean().default(false),
+  trace: z.string().min(1).optional(),
+  traceSteps: z.coerce.number().int().positive().max(TRACE_STEPS_MAX),
 });
+
+/** Where a trace of each assignment's first steps is written. */
+export interface TraceConfig {
+  /** Each file's own name has the generation and the rank, too. */
+  readonly file: string;
+  readonly steps: number;
+}
 
 export interface WorkerConfig {
   /** HOST:PORT of each. */
@@ -68,6 +80,8 @@ export interface WorkerConfig {
   readonly logSamples: boolean;
   /** The only work that it takes; any when undefined. */
   readonly dedication: Dedication | undefined;
+  /** Undefined: no trace. */
+  readonly trace: TraceConfig | undefined;
 }
 
 export interface Dedication {
@@ -91,7 +105,7 @@ export function parseWorkerConfig(options: unknown, transport: Transport): Worke
   }
   const { coordinator, connectTimeout, reconnectTimeout, collectiveTimeout, ...others } =
     parsed.data;
-  const { experiment, stage, leaveWhenOver, ...rest } = others;
+  const { experiment, stage, leaveWhenOver, trace: file, traceSteps: steps, ...rest } = others;
   const isDedicated = experiment !== undefined || stage !== undefined;
   if (leaveWhenOver && !isDedicated) {
     const problem = "there is always more of any work; give --experiment or --stage, too";
@@ -111,6 +125,7 @@ export function parseWorkerConfig(options: unknown, transport: Transport): Worke
     reconnectTimeoutMs: reconnectTimeout,
     collectiveTimeoutMs: collectiveTimeout,
     dedication: isDedicated ? { experiment, stage, leaveWhenOver } : undefined,
+    trace: file === undefined ? undefined : { file, steps },
   };
 }
 

@@ -79,7 +79,7 @@ function jsonLine(line: LogLine): string {
 }
 
 async function prettyLine(isColoured: boolean): Promise<(line: LogLine) => string> {
-  const { prettyLines } = await import("../../proto/pretty-line.ts");
+  const { prettyLines } = await import("../../proto/log-pretty.ts");
   const pretty = prettyLines({ isColoured, omits: ["experiment", "worker"] });
   return (line) => {
     const { process, ...fields } = toFields(line);

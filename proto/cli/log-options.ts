@@ -35,7 +35,7 @@ export async function openCommandLog(
   const isColoured = stderr.isTTY && !env["NO_COLOR"];
   // Most processes never need it, and it takes a moment to load.
   const format = isPretty
-    ? (await import("../pretty-line.ts")).prettyLines({ isColoured, omits: ["process"] })
+    ? (await import("../log-pretty.ts")).prettyLines({ isColoured, omits: ["process"] })
     : undefined;
   const { process, tap } = options;
   return openLog({ level: logLevel, process, format, onLine: tap.take });

@@ -45,6 +45,11 @@ export function registerStart(program: Command, context: CliContext): void {
     .option("--experiment <id>", "take work of this experiment only")
     .option("--stage <name>", "take work of this stage only: pretrain or linear")
     .option("--leave-when-over", "end with exit status 0 once that work is over")
+    .option(
+      "--trace <file>",
+      "write a trace of each assignment for Perfetto; FILE-gN-rank-R.json, a file for each rank",
+    )
+    .option("--trace-steps <n>", "how many steps of an assignment are traced", "100")
     .option("--log-samples", "write down the images of every step, in samples-rank-N.jsonl")
     .addHelpText(
       "after",

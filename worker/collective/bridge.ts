@@ -43,12 +43,24 @@ export interface GroupBridge {
   close(): void;
 }
 
+/** Something that the main thread did for the engine thread; times by `performance.now()`. */
+export interface ServedOperation {
+  readonly type: BridgeRequest["type"];
+  readonly bytes: number;
+  readonly beginMs: number;
+  readonly endMs: number;
+}
+
 /**
  * Main thread: serves `group` to one engine thread. Called by all ranks.
  *
+ * @param onServed told of each operation that has completed
  * @throws {FleetError} GENERATION_ABORTED
  */
-export async function bridgeGroup(group: PeerGroup): Promise<GroupBridge> {
+export async function bridgeGroup(
+  group: PeerGroup,
+  onServed?: (operation: ServedOperation) => void,
+): Promise<GroupBridge> {
   const control = newControl();
   const exchange = await group.openExchange(control);
   const { port1: port, port2 } = new MessageChannel();
@@ -65,8 +77,11 @@ export async function bridgeGroup(group: PeerGroup): Promise<GroupBridge> {
 
   const server = new BridgeServer(group, tell);
   port.on("message", (request: BridgeRequest) => {
+    const beginMs = performance.now();
     server.run(request).then(
       () => {
+        const { type } = request;
+        onServed?.({ type, bytes: bytesOf(request), beginMs, endMs: performance.now() });
         storeLong(control, "reduceNs", 1e9 * group.reduceSeconds);
         settle(words, request.slot, DONE);
       },
@@ -92,6 +107,12 @@ export async function bridgeGroup(group: PeerGroup): Promise<GroupBridge> {
       port.close();
     },
   };
+}
+
+/** Of this rank's buffer. */
+function bytesOf(request: BridgeRequest): number {
+  if ("buffer" in request) return Float32Array.BYTES_PER_ELEMENT * request.buffer.length;
+  return request.type === "all-gather" ? request.all.byteLength : 0;
 }
 
 class BridgeServer {

@@ -29,6 +29,7 @@ import { LogShipper } from "./log-shipper.ts";
 import { lostRanksOf } from "./lost-ranks.ts";
 import { type ActiveStage, StageReporter } from "./stage-reporter.ts";
 import { StageRunner } from "./stage-runner.ts";
+import { makeTraceFolder } from "./stage-trace.ts";
 import { toWireDedication } from "./wire-dedication.ts";
 import { WorkerMetrics } from "./worker-metrics.ts";
 
@@ -75,6 +76,7 @@ export class FleetWorker {
    */
   static async start(config: WorkerConfig, log: Log, tap: LogTap): Promise<FleetWorker> {
     const { engine: name, threads, precision } = config;
+    if (config.trace) await makeTraceFolder(config.trace.file);
     const engine = await EngineHost.start({ engine: name, threads, precision });
     for (const note of engine.notes) log.info({ event: "engine", engine: engine.name, note });
     log.info({ event: "JPEG decoder", note: describeJpegDecoder() });

@@ -62,6 +62,7 @@ export class StageReporter {
     switch (event.type) {
       case "running":
       case "predictions":
+      case "trace":
         return;
       case "notice":
         log.info({ event: "notice", step, note: event.message });

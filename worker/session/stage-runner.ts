@@ -14,6 +14,7 @@ import { findCheckpoint, newestCheckpointStep } from "../checkpoint/checkpoint-s
 import { bridgeGroup, type GroupBridge } from "../collective/bridge.ts";
 import { joinGroup, type PeerGroup } from "../collective/peer-group.ts";
 import type { PeerServer } from "../collective/peer-server.ts";
+import type { TraceConfig } from "../config.ts";
 import { type Dataset, openDataset } from "../data/dataset.ts";
 import type { SplitName } from "../data/invalid-data.ts";
 import type { LoadPlan } from "../data/load-plan.ts";
@@ -36,6 +37,7 @@ import { lostRanksOf } from "./lost-ranks.ts";
 import type { MonitorData } from "./monitor-data.ts";
 import { MonitorLoaders } from "./monitor-loaders.ts";
 import { openStageData, type StageData } from "./stage-data.ts";
+import { StageTrace } from "./stage-trace.ts";
 import { waitTogether } from "./wait-together.ts";
 
 export interface StageRunnerOptions {
@@ -48,6 +50,7 @@ export interface StageRunnerOptions {
   readonly transport: Transport;
   readonly collectiveTimeoutMs: number | undefined;
   readonly logSamples: boolean;
+  readonly trace: TraceConfig | undefined;
   /** Of this assignment: each line names it. */
   readonly log: Log;
 }
@@ -77,6 +80,7 @@ export class StageRunner {
   #checkpoints: StageCheckpoints | undefined;
   #keepsCheckpoint = false;
   #job: StageJob | undefined;
+  #trace: StageTrace | undefined;
   /** Of the last validation, on rank 0: images by true and predicted class. */
   #predictions: Int32Array | undefined;
 
@@ -174,6 +178,7 @@ export class StageRunner {
       this.#broken = error;
     });
     listener.onGroup(group);
+    const hear = (event: StageEvent): void => this.#hear(event, listener);
     const open = (split: SplitName): Promise<Dataset> => this.#openSplit(split);
     const data = await waitTogether(group, openStageData(this.recipe, this.stage, open));
     const start = await this.#agreeOnStart(group, data);
@@ -189,11 +194,12 @@ export class StageRunner {
     };
     const place = { rank, worldSize: peers.length, startStep: start.step };
     const control = new Int32Array(new SharedArrayBuffer(CONTROL_WORDS * 4));
-    this.#bridge = peers.length > 1 ? await bridgeGroup(group) : undefined;
+    this.#bridge = peers.length > 1 ? await this.#bridgeGroup(group) : undefined;
     const folder = this.#stageFolder(this.stage);
     const { keep } = this.recipe[this.stage].checkpoint;
     const store = checkpointStore(folder);
-    if (rank === 0) this.#checkpoints = checkpoints.open({ store, keep }, listener.onEvent);
+    if (rank === 0) this.#checkpoints = checkpoints.open({ store, keep }, hear);
+    this.#trace = this.#openTrace();
     this.#job = {
       experimentId,
       stage: this.stage,
@@ -203,6 +209,7 @@ export class StageRunner {
       recipe: this.recipe,
       folder,
       logSamples: this.#options.logSamples,
+      traceSteps: this.#options.trace?.steps ?? 0,
       group: this.#bridge?.link,
       train: await shared(train, trainPlan(this.recipe, this.stage, place)),
       trainImages: train.count,
@@ -219,10 +226,26 @@ export class StageRunner {
       control,
     };
     this.#throwIfAborted();
-    return engine.run(this.#job, (event) => {
-      if (event.type === "predictions") this.#predictions = event.counts;
-      listener.onEvent(event);
-    });
+    return engine.run(this.#job, hear);
+  }
+
+  #hear(event: StageEvent, listener: StageListener): void {
+    if (event.type === "predictions") this.#predictions = event.counts;
+    if (event.type === "trace") this.#trace?.spans(event);
+    if (event.type === "checkpoint") this.#trace?.checkpoint(event);
+    listener.onEvent(event);
+  }
+
+  #bridgeGroup(group: PeerGroup): Promise<GroupBridge> {
+    return bridgeGroup(group, (operation) => this.#trace?.served(operation));
+  }
+
+  #openTrace(): StageTrace | undefined {
+    const { trace, log } = this.#options;
+    if (!trace) return undefined;
+    const { experimentId, generation, rank } = this.assignment;
+    const { stage } = this;
+    return new StageTrace({ ...trace, experimentId, stage, generation, rank, log });
   }
 
   /** For people to look at: that it cannot be drawn or written does not spoil the stage. */
@@ -336,6 +359,7 @@ export class StageRunner {
     const loaders = [...this.#openLoaders, this.#monitorLoaders];
     await Promise.all(loaders.map((each) => each?.close()));
     await this.#group?.close();
+    await this.#trace?.close();
   }
 }
 

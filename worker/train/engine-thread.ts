@@ -7,9 +7,10 @@ import { parentPort, workerData } from "node:worker_threads";
 import { FleetError } from "../../proto/errors.ts";
 import { connectGroup } from "../collective/bridge.ts";
 import { type ProcessGroup, soloGroup } from "../collective/process-group.ts";
-import { openBatches } from "../data/batch-reader.ts";
+import { type BatchReader, openBatches } from "../data/batch-reader.ts";
 import type { Engine } from "../engine/engine.ts";
 import { type EngineOptions, openEngine } from "../engine/open-engine.ts";
+import { Tracer } from "../trace/tracer.ts";
 import { CheckpointSender } from "./checkpoint-sender.ts";
 import { linearEvaluation } from "./linear.ts";
 import { pretrain } from "./pretrain.ts";
@@ -92,15 +93,43 @@ function runInGroup(
   const log =
     job.rank === 0 ? openStageLog(job, (problem) => track({ type: "log", problem })) : silentLog();
   const checkpoints = job.checkpoints && new CheckpointSender(job.checkpoints);
-  const context: StageContext = { job, group, log, checkpoints, replicas, send: track };
+  const tracer = openTracer(job, track);
+  const context = { job, group, log, checkpoints, replicas, send: track, ...tracer };
   track({ type: "running" });
   const batches = openBatches(job.train);
   const train = job.logSamples ? logSamples(batches, job) : batches;
-  const result = job.validation
-    ? linearEvaluation(engine, context, train, openBatches(job.validation))
-    : pretrain(engine, context, train);
+  const result = runSteps(engine, context, train);
   if (result) log.writeResult(result);
   // Nobody leaves before rank 0 has its result on disk.
   group.barrier();
   return result;
+}
+
+function runSteps(
+  engine: Engine,
+  context: StageContext,
+  train: BatchReader,
+): StageResult | undefined {
+  const { validation } = context.job;
+  try {
+    return validation
+      ? linearEvaluation(engine, context, train, openBatches(validation))
+      : pretrain(engine, context, train);
+  } finally {
+    // Of a step that was given up, or of what followed the last.
+    context.tracer?.flush();
+  }
+}
+
+function openTracer(
+  { traceSteps: steps }: StageJob,
+  track: (message: EngineThreadMessage) => void,
+): Pick<StageContext, "tracer"> {
+  if (steps === 0) return {};
+  return {
+    tracer: new Tracer({
+      steps,
+      send: (spans, { isLast }) => track({ type: "trace", spans, isLast }),
+    }),
+  };
 }

@@ -28,6 +28,7 @@ import { type Restored, restoreState } from "./restore-state.ts";
 import { isStopWanted, type StageContext } from "./stage-context.ts";
 import type { StageResult } from "./stage-job.ts";
 import { broadcastState } from "./sync-state.ts";
+import { groupFor } from "./traced-group.ts";
 import { type StageSteps, TrainingLoop } from "./training-loop.ts";
 import { validate } from "./validate.ts";
 
@@ -126,7 +127,7 @@ class LinearEvaluation {
     }
     this.#checkOwn();
     clock.end("backward");
-    group.allReduce(this.#shared).wait();
+    groupFor(this.#context, "gradients").allReduce(this.#shared).wait();
     const loss = this.#shared.at(LOSS)! / images;
     clock.end("reduce");
     const where = { rank: job.rank, step: batch.step + 1, what: "loss is" };

@@ -1,18 +1,25 @@
 /** Where the time of a step goes. */
 
 import { performance } from "node:perf_hooks";
+import type { Tracer } from "../trace/tracer.ts";
 import { PHASES, type Phase, type PhaseSeconds } from "./stage-job.ts";
 
 /** Adds up where the time of one step goes. */
 export class PhaseClock {
+  readonly #tracer: Tracer | undefined;
   #mark = performance.now();
   #seconds = emptyPhases();
   #syncNormSeconds: number | undefined;
+
+  constructor(tracer?: Tracer) {
+    this.#tracer = tracer;
+  }
 
   /** Books the time since the last call or restart under `phase`. */
   end(phase: Phase): void {
     const now = performance.now();
     this.#seconds[phase] += (now - this.#mark) / 1000;
+    this.#tracer?.add(phase, { beginMs: this.#mark, endMs: now });
     this.#mark = now;
   }
 

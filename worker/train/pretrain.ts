@@ -34,6 +34,7 @@ import { restoreState } from "./restore-state.ts";
 import { isStopWanted, type StageContext } from "./stage-context.ts";
 import type { MonitorJob, StageResult } from "./stage-job.ts";
 import { timedReducer } from "./timed-reducer.ts";
+import { groupFor } from "./traced-group.ts";
 import { type StageSteps, TrainingLoop } from "./training-loop.ts";
 
 /** Rank 0 returns the stage's result, the others nothing. */
@@ -59,7 +60,7 @@ class Pretraining {
   readonly #monitor: Monitor | undefined;
 
   constructor(engine: Engine, context: StageContext) {
-    const { job, group } = context;
+    const { job } = context;
     const { recipe } = job;
     this.#engine = engine;
     this.#context = context;
@@ -75,6 +76,7 @@ class Pretraining {
     this.#buckets = this.#openBuckets();
     const isSynced = recipe.pretrain.syncBatchNorm && job.worldSize > 1;
     const { clock } = this.#loop;
+    const group = groupFor(context, "sync-bn");
     this.#reducer = isSynced
       ? guardReducer(timedReducer(createBatchReducer(group), clock), this.#check)
       : undefined;
@@ -83,8 +85,9 @@ class Pretraining {
   }
 
   #openBuckets(): GradientBuckets {
-    const { job, group } = this.#context;
+    const { job } = this.#context;
     const { parameters } = this.#model;
+    const group = groupFor(this.#context, "gradients");
     const sizes = parameters.map(({ shape }) => elementCount(shape));
     return new GradientBuckets(this.#engine, group, sizes, {
       bucketBytes: job.recipe.collective.bucketBytes,
@@ -182,9 +185,9 @@ class Pretraining {
 
   /** @param step counted from 1 */
   #contrast(z_RD: Float32Array, step: number): NtXentResult {
-    const { job, group } = this.#context;
+    const { job } = this.#context;
     this.#check(z_RD, "embeddings are");
-    const result = ntXent(this.#engine, group, z_RD, {
+    const result = ntXent(this.#engine, groupFor(this.#context, "nt-xent"), z_RD, {
       dim: job.recipe.model.neck.out,
       temperature: job.recipe.pretrain.temperature,
       wantsStop: isStopWanted(job),
@@ -199,7 +202,7 @@ class Pretraining {
     const own = meanMoments(statistics);
     if (this.#reducer) return own;
     for (const { variance } of own.values()) this.#check(variance, "activations are");
-    const common = gangMoments(this.#context.group, own);
+    const common = gangMoments(groupFor(this.#context, "statistics"), own);
     this.#loop.clock.end("backward");
     return common;
   }

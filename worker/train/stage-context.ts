@@ -3,6 +3,7 @@
 import path from "node:path";
 import { FleetError } from "../../proto/errors.ts";
 import type { ProcessGroup } from "../collective/process-group.ts";
+import type { Tracer } from "../trace/tracer.ts";
 import type { CheckpointSender } from "./checkpoint-sender.ts";
 import type { ReplicaKeeper } from "./replica.ts";
 import {
@@ -24,6 +25,8 @@ export interface StageContext {
   readonly checkpoints: CheckpointSender | undefined;
   readonly replicas: ReplicaKeeper;
   readonly send: (message: EngineThreadMessage) => void;
+  /** Absent unless a trace is written. */
+  readonly tracer?: Tracer;
   /** Runs each check of a step; absent, it just runs. The benchmark measures them here. */
   readonly runCheck?: (kind: CheckKind, check: () => void) => void;
 }

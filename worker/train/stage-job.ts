@@ -12,6 +12,7 @@ import type { CheckpointLink } from "../checkpoint/checkpoint-link.ts";
 import type { GroupLink } from "../collective/bridge.ts";
 import type { ValidationPlan } from "../data/load-plan.ts";
 import type { SharedBatches } from "../data/loaders.ts";
+import type { TraceSpan } from "../trace/tracer.ts";
 import type { Accuracy } from "./hits.ts";
 
 /** Where the state comes from that a stage goes on with, the same on all ranks. */
@@ -41,6 +42,8 @@ export interface StageJob {
   readonly folder: string;
   /** Whether the images of each step are written down, too. */
   readonly logSamples: boolean;
+  /** How many steps are traced, from the first of this assignment on. */
+  readonly traceSteps: number;
   /** Absent when the worker is alone. */
   readonly group: GroupLink | undefined;
   readonly train: SharedBatches;
@@ -176,6 +179,13 @@ export type EngineThreadMessage =
   | { readonly type: "monitored"; readonly figures: MonitorFigures; readonly seconds: number }
   /** Of the last validation, over the gang: images by true and predicted class. Rank 0 only. */
   | { readonly type: "predictions"; readonly counts: Int32Array }
+  /** Of the engine thread, in a step that is traced. */
+  | {
+      readonly type: "trace";
+      readonly spans: readonly TraceSpan[];
+      /** Whether no step after this one is traced. */
+      readonly isLast: boolean;
+    }
   /** Why log lines cannot be written; undefined once they can be again. */
   | { readonly type: "log"; readonly problem: string | undefined }
   | { readonly type: "notice"; readonly message: string }

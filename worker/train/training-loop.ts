@@ -34,7 +34,7 @@ export interface StageSteps {
 
 export class TrainingLoop {
   /** For the stage to book where the time of its step goes. */
-  readonly clock = new PhaseClock();
+  readonly clock: PhaseClock;
   readonly stepsPerEpoch: number;
   readonly progress: TrainingProgress;
   readonly #context: StageContext;
@@ -44,6 +44,7 @@ export class TrainingLoop {
     // Of the recipe's ranks, however many workers hold them.
     const { workers: worldSize, batchPerWorker, dropLast, epochs } = recipe[stage];
     this.#context = context;
+    this.clock = new PhaseClock(context.tracer);
     const split = { count: trainImages, worldSize, batchPerWorker, dropLast };
     this.stepsPerEpoch = stepsPerEpoch(split);
     this.progress = new TrainingProgress(context, this.stepsPerEpoch, epochs);
@@ -68,8 +69,8 @@ export class TrainingLoop {
     try {
       for (;;) {
         throwIfStopped(this.#context.job, STOP_NOW);
-        this.clock.restart();
         const started = performance.now();
+        this.clock.restart();
         const batch = batches.next();
         if (!batch) {
           this.#end(checkpoints, beside);
@@ -79,10 +80,13 @@ export class TrainingLoop {
         const isStopWanted = this.#step(batch, started, steps);
         batches.done();
         const isKept = isStopWanted || checkpoints.isDue(progress.step, progress.stepsTotal);
-        steps.replicaCheck.afterStep(progress.step, isKept);
+        this.#time("replica check", () => steps.replicaCheck.afterStep(progress.step, isKept));
         if (isStopWanted) this.#stopTogether();
-        steps.afterStep?.();
-        checkpoints.afterStep(progress.step, progress.stepsTotal, beside);
+        this.#time("evaluation", () => steps.afterStep?.());
+        this.#time("copy checkpoint", () =>
+          checkpoints.afterStep(progress.step, progress.stepsTotal, beside),
+        );
+        this.#context.tracer?.endStep();
       }
     } catch (thrown) {
       progress.rescue(thrown, () => {
@@ -113,6 +117,13 @@ export class TrainingLoop {
     throw stoppedAtStep();
   }
 
+  /** Does what comes between two steps. */
+  #time(name: string, work: () => void): void {
+    const { tracer } = this.#context;
+    if (tracer) tracer.time(name, work);
+    else work();
+  }
+
   /** @returns whether any rank wants to stop after it */
   #step(batch: Batch, started: number, { train }: StageSteps): boolean {
     const { job, group } = this.#context;
@@ -121,13 +132,15 @@ export class TrainingLoop {
     const lr = learningRateAt(schedule, length, batch.step);
     const { allReduceSeconds: reducedBefore, waitedSeconds: waitedBefore } = group;
     const { isStopWanted, ...trained } = train(batch, lr);
+    const endMs = performance.now();
     const phaseSeconds = this.clock.seconds();
+    this.#context.tracer?.add("step", { beginMs: started, endMs }, { step: batch.step + 1 });
     const finished = this.progress.add({
       ...trained,
       step: batch.step + 1,
       lr,
       images: batch.count,
-      stepSeconds: (performance.now() - started) / 1000,
+      stepSeconds: (endMs - started) / 1000,
       waitSeconds: group.waitedSeconds - waitedBefore,
       phaseSeconds,
       syncNormSeconds: this.clock.syncNormSeconds,

@@ -92,6 +92,7 @@ async function train(
     recipe,
     folder,
     logSamples: false,
+    traceSteps: 0,
     group: bridge?.link,
     train: NO_BATCHES,
     trainImages: imagesPretended(spec),

@@ -14,6 +14,7 @@ export function runnerOptions(
     transport: PLAINTEXT,
     collectiveTimeoutMs: undefined,
     logSamples: false,
+    trace: undefined,
     log: openLog({ level: "silent", process: "test" }),
   };
 }

@@ -57,6 +57,7 @@ describe("a fault that nothing else would show", function () {
         recipe,
         folder: "unused",
         logSamples: false,
+        traceSteps: 0,
         group: link,
         train: NO_BATCHES,
         trainImages: 1000 * BATCH * worldSize,
