@@ -3,8 +3,8 @@
  * read: a process per rank, a row per thread. The time base is common to all processes, so that
  * files of several ranks can be put together; each event is a line of its own.
  *
- * Lines are written as they come. A file that breaks off, since the worker was killed, lacks no more
- * than its end, and those programs read it all the same.
+ * Lines are written as they come. A file that breaks off, since the worker was killed, lacks no
+ * more than its end, and those programs read it all the same.
  */
 
 import { constants, createWriteStream, existsSync, type WriteStream } from "node:fs";

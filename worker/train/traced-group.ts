@@ -41,7 +41,7 @@ class TracedGroup implements ProcessGroup {
     return this.#group.allocate(length);
   }
 
-  /** What goes on beside the engine thread is traced where it runs: here it starts, and is awaited. */
+  /** What goes on beside the engine thread is traced where it runs: here its begin and its end. */
   allReduce(buffer: SharedFloats): Work {
     return this.#start("all-reduce", buffer, () => this.#group.allReduce(buffer));
   }
