@@ -2,12 +2,12 @@
 
 import { readFile } from "node:fs/promises";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { stringify } from "yaml";
 import { type CliContext, printJson, runCommand } from "../../proto/cli/cli-context.ts";
 import { loadRecipe, recipeSetting } from "../../proto/cli/load-recipe.ts";
 import { FleetError } from "../../proto/errors.ts";
+import { formatManifests } from "../kubernetes/format-manifests.ts";
 import type { JobTemplate } from "../kubernetes/merge-template.ts";
-import { NAMESPACE, workerJobName } from "../kubernetes/object-names.ts";
+import { NAMESPACE } from "../kubernetes/object-names.ts";
 import {
   type ManifestOptions,
   OVERLAYS,
@@ -69,13 +69,8 @@ async function printManifests(
     ...(experiment === undefined ? {} : { experimentId: experiment }),
     ...(template === undefined ? {} : { template: await readTemplate(template) }),
   };
-  const items = renderManifests(manifest);
-  if (json) {
-    printJson(context, { apiVersion: "v1", kind: "List", items });
-    return;
-  }
-  const documents = items.map((item) => stringify(item, { aliasDuplicateObjects: false }));
-  context.stdout.write(`${describe(manifest)}${documents.join("---\n")}`);
+  if (!json) context.stdout.write(formatManifests(manifest));
+  else printJson(context, { apiVersion: "v1", kind: "List", items: renderManifests(manifest) });
 }
 
 async function readTemplate(file: string): Promise<JobTemplate> {
@@ -90,20 +85,6 @@ async function readTemplate(file: string): Promise<JobTemplate> {
   // The types that it is checked against are of a large package, which other commands do without.
   const { parseJobTemplate } = await import("../kubernetes/job-template.ts");
   return parseJobTemplate(text, `--template ${file}`);
-}
-
-/** Comments for whoever reads the objects. */
-function describe({ recipe, name, namespace, overlays }: ManifestOptions): string {
-  const sizes = recipe.stages.map((stage) => {
-    const { workers, batchPerWorker } = recipe[stage];
-    return `${stage} on ${workers} x ${batchPerWorker}`;
-  });
-  const head = `# ${recipe.name}: ${sizes.join(", then ")}\n`;
-  const [, second] = recipe.stages;
-  if (second === undefined || overlays.some((each) => each !== "single-node")) return head;
-  const job = workerJobName(name, second);
-  const patch = `kubectl -n ${namespace} patch job ${job} -p '{"spec":{"suspend":false}}'`;
-  return `${head}# The Job of ${second} holds nothing until it is told to, after the other is complete:\n# ${patch}\n`;
 }
 
 function overlay(name: string, earlier: readonly Overlay[]): readonly Overlay[] {

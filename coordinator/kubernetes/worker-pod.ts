@@ -98,9 +98,8 @@ function container(options: WorkerPodOptions, size: WorkerSize): V1Container {
   return {
     name: WORKER_CONTAINER,
     image: options.image ?? WORKER_IMAGES[device],
-    // Here begin relative paths of the recipe; see data-mount.ts.
+    // The image starts `worker`. Here begin relative paths of the recipe; see data-mount.ts.
     workingDir: "/",
-    command: ["worker"],
     args: [...args(options, size)],
     env: [...environment(security)],
     ports: [
