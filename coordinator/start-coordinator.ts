@@ -19,6 +19,7 @@ import { countFailures } from "./control/reported-failures.ts";
 import type { HttpLimits } from "./http/http-limits.ts";
 import { openHttpServer } from "./http/http-server.ts";
 import { createMetrics } from "./http/metrics.ts";
+import type { Launcher, LauncherOptions } from "./launcher/launcher.ts";
 import { type Clock, Scheduler } from "./scheduling/scheduler.ts";
 import { startRedisServer } from "./store/redis-server.ts";
 import { seatOf } from "./store/seat.ts";
@@ -56,6 +57,8 @@ export interface CoordinatorOptions {
   readonly limits?: Partial<ControlLimits>;
   /** In place of those of {@link HTTP_LIMITS}. */
   readonly httpLimits?: Partial<HttpLimits>;
+  /** Has a Kubernetes cluster run the workers; without it they are started by others. */
+  readonly launcher?: LauncherOptions;
   /** How long a leader may be silent before a standby takes over. */
   readonly leaderTtlMs?: number;
 }
@@ -115,8 +118,10 @@ async function open(
   options.logTap?.listen(({ experimentId, record }) => store.logs.append(experimentId, [record]));
 
   const { leadership } = store;
+  const hints = new Map<string, string>();
   const scheduler = new Scheduler({
     store,
+    hints,
     log,
     clock,
     leaseMs,
@@ -124,7 +129,11 @@ async function open(
     mayAct: () => leadership.mayAct(),
   });
   const term = new Term({ store, scheduler, log, leaseMs });
-  const ports = await openPorts({ options, store, scheduler, term }, opened);
+  const isLeading = (): boolean => term.role.status === "leading";
+  const fleet = { scheduler, leadership, hints, log, instance: prefix, isLeading };
+  const launcher = options.launcher && (await openLauncher(options.launcher, fleet));
+  if (launcher) opened.push(() => launcher.close());
+  const ports = await openPorts({ options, store, scheduler, term, launcher }, opened);
 
   const socket = hostPort(host, ports.grpcPort);
   opened.push(() => term.close());
@@ -148,16 +157,25 @@ async function open(
   };
 }
 
+/** Its package is a large one, which other fleets do without. */
+async function openLauncher(
+  ...[options, fleet]: ConstructorParameters<typeof Launcher>
+): Promise<Launcher> {
+  const { Launcher } = await import("./launcher/launcher.ts");
+  return new Launcher(options, fleet);
+}
+
 interface Parts {
   readonly options: CoordinatorOptions;
   readonly store: Store;
   readonly scheduler: Scheduler;
   readonly term: Term;
+  readonly launcher: Launcher | undefined;
 }
 
 /** Listens, also while another coordinator leads: calls are then refused with its address. */
 async function openPorts(
-  { options, store, scheduler, term }: Parts,
+  { options, store, scheduler, term, launcher }: Parts,
   opened: (() => Promise<void>)[],
 ): Promise<Pick<Coordinator, "grpcPort" | "httpPort">> {
   const { host, log, joinToken, transport, leaseMs = LEASE_MS } = options;
@@ -197,7 +215,15 @@ async function openPorts(
     ...((await store.isReachable()) ? [] : ["Redis does not answer"]),
   ];
   const stateDir = options.redisUrl === undefined ? options.stateDir : undefined;
-  const registry = createMetrics({ scheduler, store, clock, refusals, failures, stateDir });
+  const registry = createMetrics({
+    scheduler,
+    store,
+    clock,
+    refusals,
+    failures,
+    stateDir,
+    launcher,
+  });
   const http = await openHttpServer({
     ...{ host, port: options.httpPort, registry, problems },
     ...{ scheduler, store, clock, log, refusals },

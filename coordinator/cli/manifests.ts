@@ -1,12 +1,9 @@
 /** `coordinator manifests`: a recipe's workers for Kubernetes. Needs no coordinator. */
 
-import { readFile } from "node:fs/promises";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { type CliContext, printJson, runCommand } from "../../proto/cli/cli-context.ts";
 import { loadRecipe, recipeSetting } from "../../proto/cli/load-recipe.ts";
-import { FleetError } from "../../proto/errors.ts";
 import { formatManifests } from "../kubernetes/format-manifests.ts";
-import type { JobTemplate } from "../kubernetes/merge-template.ts";
 import { NAMESPACE } from "../kubernetes/object-names.ts";
 import {
   type ManifestOptions,
@@ -14,6 +11,7 @@ import {
   type Overlay,
   renderManifests,
 } from "../kubernetes/render-manifests.ts";
+import { readJobTemplate } from "./read-job-template.ts";
 
 interface CommandOptions {
   readonly overlay: readonly Overlay[];
@@ -67,24 +65,10 @@ async function printManifests(
     security: options.plaintext ? "plaintext" : "tls",
     ...(image === undefined ? {} : { image }),
     ...(experiment === undefined ? {} : { experimentId: experiment }),
-    ...(template === undefined ? {} : { template: await readTemplate(template) }),
+    ...(template === undefined ? {} : { template: await readJobTemplate("--template", template) }),
   };
   if (!json) context.stdout.write(formatManifests(manifest));
   else printJson(context, { apiVersion: "v1", kind: "List", items: renderManifests(manifest) });
-}
-
-async function readTemplate(file: string): Promise<JobTemplate> {
-  let text: string;
-  try {
-    text = await readFile(file, "utf8");
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    const why = code === "ENOENT" ? "no such file" : String(cause);
-    throw new FleetError("NOT_FOUND", `cannot read --template ${file}: ${why}`, {}, cause);
-  }
-  // The types that it is checked against are of a large package, which other commands do without.
-  const { parseJobTemplate } = await import("../kubernetes/job-template.ts");
-  return parseJobTemplate(text, `--template ${file}`);
 }
 
 function overlay(name: string, earlier: readonly Overlay[]): readonly Overlay[] {
@@ -93,7 +77,8 @@ function overlay(name: string, earlier: readonly Overlay[]): readonly Overlay[] 
   throw new InvalidArgumentError(`There are ${OVERLAYS.join(", ")}.`);
 }
 
-function dnsLabel(text: string): string {
+/** A name of a namespace, for commander. */
+export function dnsLabel(text: string): string {
   if (/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(text)) return text;
   throw new InvalidArgumentError("It is made of small letters, digits and -.");
 }

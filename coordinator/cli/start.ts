@@ -9,12 +9,13 @@ import { openTransport, type TransportOptions } from "../../proto/tls-files.ts";
 import { checkListener, hostPort } from "../../proto/transport.ts";
 import type { Coordinator } from "../start-coordinator.ts";
 import { withTransportOptions } from "./client-options.ts";
+import { type LauncherFlags, parseLauncherFlags, withLauncherOptions } from "./launcher-options.ts";
 
 const SECONDS_MAX = 86_400;
 /** Several things wait for Redis, each for 5 s at most. */
 const CLOSE_TIMEOUT_MS = 15_000;
 
-interface StartOptions extends TransportOptions, LogFlags {
+interface StartOptions extends TransportOptions, LogFlags, LauncherFlags {
   readonly grpcPort: number;
   readonly httpPort: number;
   readonly host: string;
@@ -68,8 +69,9 @@ export function registerStart(program: Command, context: CliContext): void {
         "exit status 18.\n" +
         "Beyond loopback it wants a join token, and the --tls-* files or --plaintext.",
     );
-  withTransportOptions(withLogOptions(command)).action((options: StartOptions) =>
-    runCommand(context, options.logLevel, () => runCoordinator(options, context)),
+  withTransportOptions(withLogOptions(withLauncherOptions(command))).action(
+    (options: StartOptions) =>
+      runCommand(context, options.logLevel, () => runCoordinator(options, context)),
   );
 }
 
@@ -79,6 +81,7 @@ async function runCoordinator(options: StartOptions, context: CliContext): Promi
   const operatorToken = options.operatorToken ?? context.env["SIMCLR_OPERATOR_TOKEN"] ?? "";
   const transport = openTransport(options, context.env);
   checkListener(transport, { host, joinToken });
+  const launcher = await parseLauncherFlags(options, transport);
   // The other commands have no use for Redis and its queue, and start sooner without them.
   const { startCoordinator } = await import("../start-coordinator.ts");
   const logTap = new LogTap();
@@ -99,6 +102,7 @@ async function runCoordinator(options: StartOptions, context: CliContext): Promi
     logTap,
     boundaryTimeoutMs: 1_000 * options.stopTimeout,
     ...(redisUrl ? { redisUrl } : {}),
+    ...(launcher ? { launcher } : {}),
   });
   context.onExit(() => coordinator.kill());
   announce(coordinator, options, context);

@@ -26,7 +26,9 @@ export type Occurrence =
   | "storage-problem-over"
   | "straggler"
   | "straggler-over"
-  | "coordinator-took-over";
+  | "coordinator-took-over"
+  | "job-created"
+  | "job-failed";
 
 interface Entry {
   /** Rises by one from entry to entry of an experiment. */

@@ -25,6 +25,8 @@ export interface MetricsSource {
   readonly failures: Pick<ReportedFailures, "counts">;
   /** Where the coordinator's own Redis writes; undefined when it has none. */
   readonly stateDir: string | undefined;
+  /** Undefined when the workers are started by others. */
+  readonly launcher: { readonly problem: string | undefined } | undefined;
 }
 
 /** A registry whose every reading is of the moment. */
@@ -38,6 +40,7 @@ export function createMetrics(source: MetricsSource): Registry {
   addGangMetrics(registry, source);
   addWorkers(registry, source);
   addStoreMetrics(registry, source);
+  addLauncher(registry, source);
   const { stateDir: folder } = source;
   if (folder !== undefined) addDiskMetrics(registry, { process: "coordinator", folder });
   addTally(registry, {
@@ -53,6 +56,18 @@ export function createMetrics(source: MetricsSource): Registry {
     counts: () => source.failures.counts,
   });
   return registry;
+}
+
+function addLauncher(registry: Registry, { launcher }: MetricsSource): void {
+  if (!launcher) return;
+  new Gauge({
+    name: "simclr_launcher_problem",
+    help: "1 while workers cannot be launched on Kubernetes; the log says why.",
+    registers: [registry],
+    collect() {
+      this.set(launcher.problem === undefined ? 0 : 1);
+    },
+  });
 }
 
 function addBuildInfo(registry: Registry): void {

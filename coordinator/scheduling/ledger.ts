@@ -122,6 +122,7 @@ function levelOf(entry: TimelineEntry): "info" | "warn" | "error" {
     case "failure":
     case "contact-lost":
     case "worker-lost":
+    case "job-failed":
     case "storage-problem":
     case "straggler":
     case "stop-overdue":

@@ -36,13 +36,20 @@ interface Accusations {
 export class Planner {
   readonly #log: Log;
   readonly #growthDelayMs: number;
+  readonly #hints: ReadonlyMap<string, string>;
   #plans: readonly GangPlan[] = [];
   readonly #accusations = new Map<string, Accusations>();
   readonly #suspicions = new Map<string, Suspicion>();
 
-  constructor({ log, leaseMs }: { readonly log: Log; readonly leaseMs: number }) {
-    this.#log = log;
-    this.#growthDelayMs = GROWTH_LEASES * leaseMs;
+  constructor(options: {
+    readonly log: Log;
+    readonly leaseMs: number;
+    /** By experiment: what else keeps it waiting, for people. */
+    readonly hints: ReadonlyMap<string, string>;
+  }) {
+    this.#log = options.log;
+    this.#growthDelayMs = GROWTH_LEASES * options.leaseMs;
+    this.#hints = options.hints;
   }
 
   /** Plans for all experiments; `nowMs` is of a monotonic clock. */
@@ -64,7 +71,13 @@ export class Planner {
     const growthDelayMs = this.#growthDelayMs;
     const input = { requests, fleet, suspects, before: this.#plans, nowMs, growthDelayMs };
     this.#plans = planGangs(input);
-    return this.#plans;
+    return this.#plans.map((plan) => this.#withHint(plan));
+  }
+
+  #withHint(plan: GangPlan): GangPlan {
+    const hint = this.#hints.get(plan.experimentId);
+    if (plan.type !== "wait" || hint === undefined) return plan;
+    return { ...plan, reason: `${plan.reason}; ${hint}` };
   }
 
   /** Takes down which ranks a member of `experiment`'s newest gang has lost. */

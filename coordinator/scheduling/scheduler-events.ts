@@ -3,6 +3,7 @@
 import type { ErrorCode, FleetError } from "../../proto/errors.ts";
 import type { StageName } from "../../proto/recipe.ts";
 import type { Experiment, OperatorVerb, StageProgress } from "../experiment/experiment.ts";
+import type { Occurrence } from "../experiment/timeline.ts";
 import type { RankTimes, WorkerFacts } from "../member/member.ts";
 
 /** The open connection of one worker. */
@@ -102,6 +103,13 @@ export type SchedulerEvent =
       readonly id: string;
       readonly session: Session;
       readonly message: WorkerSays;
+    }
+  /** Something has happened to an experiment that changes nothing but its timeline. */
+  | {
+      readonly type: "noted";
+      readonly experimentId: string;
+      readonly occurrence: Occurrence;
+      readonly message: string;
     }
   /** Numbers for the next gangs, drawn from the store. */
   | { readonly type: "generations-drawn"; readonly generations: readonly number[] }

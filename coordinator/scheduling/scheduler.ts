@@ -58,6 +58,8 @@ export interface SchedulerOptions {
   readonly stopTimeoutMs?: number;
   /** Whether gangs may be formed now. */
   readonly mayAct?: () => boolean;
+  /** By experiment: what else keeps it waiting, for people. */
+  readonly hints?: ReadonlyMap<string, string>;
 }
 
 export class Scheduler {
@@ -83,7 +85,8 @@ export class Scheduler {
     this.#log = options.log;
     this.#clock = options.clock;
     this.#leaseMs = options.leaseMs ?? LEASE_MS;
-    this.#planner = new Planner({ log: this.#log, leaseMs: this.#leaseMs });
+    const { hints = new Map() } = options;
+    this.#planner = new Planner({ log: this.#log, leaseMs: this.#leaseMs, hints });
     this.#mayAct = options.mayAct ?? (() => true);
     this.#generations = new GenerationNumbers(this.#store, this.#log);
     this.#lastTickMs = this.#clock.monotonicMs();
@@ -248,6 +251,11 @@ export class Scheduler {
       case "worker-said":
         if (this.#roster.isPresent(event.id, event.session)) this.#said(event.id, event.message);
         break;
+      case "noted": {
+        const { experimentId, ...noted } = event;
+        this.#ledger.apply(experimentId, noted);
+        break;
+      }
       case "generations-drawn":
         this.#generations.add(event.generations);
         break;

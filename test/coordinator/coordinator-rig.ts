@@ -36,6 +36,7 @@ export interface RigOptions {
   readonly redisUrl?: string;
   /** In place of the coordinator's own. */
   readonly limits?: Partial<ControlLimits>;
+  readonly launcher?: CoordinatorOptions["launcher"];
 }
 
 export class CoordinatorRig {
@@ -63,7 +64,8 @@ export class CoordinatorRig {
   }
 
   async start(grpcPort = 0, more: Partial<CoordinatorOptions> = {}): Promise<void> {
-    const { redisUrl = this.#redis.url, joinToken = "", leaderTtlMs, limits } = this.#options;
+    const { redisUrl = this.#redis.url, joinToken = "", launcher } = this.#options;
+    const { leaderTtlMs, limits } = this.#options;
     this.coordinator = await startCoordinator({
       host: "127.0.0.1",
       grpcPort,
@@ -77,6 +79,7 @@ export class CoordinatorRig {
       log: openLog({ level: "silent", process: "test" }),
       leaseMs: LEASE_MS,
       ...(limits === undefined ? {} : { limits }),
+      ...(launcher === undefined ? {} : { launcher }),
       ...more,
     });
     this.operator = new OperatorClient(this.address, PLAINTEXT, joinToken);

@@ -16,9 +16,11 @@ const broken: Experiment = {
 };
 
 describe("planner", () => {
+  const hints = new Map<string, string>();
   let planner: Planner;
   beforeEach(() => {
-    planner = new Planner({ log: openLog({ level: "silent", process: "test" }), leaseMs: 5_000 });
+    const log = openLog({ level: "silent", process: "test" });
+    planner = new Planner({ log, leaseMs: 5_000, hints });
   });
 
   const plan = (experiment: Experiment, nowMs: number, fleet = FLEET): GangPlan | undefined =>
