@@ -102,11 +102,13 @@ export function addPoint<Point extends AtStep>(
   return next.length <= CURVE_LENGTH_MAX ? next : next.filter((_, index) => index % 2 === 0);
 }
 
-/** Whether the last point is nearer to the one before it than any two others are. */
+/** Whether, in a curve that was thinned, the last point is nearer to its neighbour than others. */
 function isLastTooNear(curve: readonly AtStep[]): boolean {
-  const gaps = curve.slice(1).map(({ step }, index) => step - (curve[index]?.step ?? 0));
-  const last = gaps.pop();
-  return last !== undefined && gaps.length > 0 && gaps.every((gap) => gap > last);
+  if (curve.length <= CURVE_LENGTH_MAX / 2) return false;
+  const gap = (index: number): number => (curve[index]?.step ?? 0) - (curve[index - 1]?.step ?? 0);
+  const last = gap(curve.length - 1);
+  for (let index = 1; index < curve.length - 1; index++) if (gap(index) <= last) return false;
+  return true;
 }
 
 function withoutStepsFrom<Point extends AtStep>(

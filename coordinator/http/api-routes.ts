@@ -4,10 +4,12 @@ import { json, type Request, Router } from "express";
 import { FleetError } from "../../proto/errors.ts";
 import { type ChangeMeans, changeExperiment } from "../control/change-experiment.ts";
 import type { OperatorVerb } from "../experiment/experiment.ts";
+import type { Store } from "../store/store.ts";
 import type { Moment } from "./fleet-changes.ts";
 import type { FleetStream } from "./fleet-stream.ts";
 import { type FleetSource, toDetail, toExperimentView, toFleetView } from "./fleet-view.ts";
 import { BODY_BYTES_MAX } from "./http-limits.ts";
+import { readLogs } from "./log-routes.ts";
 import type { Access, OperatorDoor } from "./operator-door.ts";
 
 /** What can be asked of an experiment over HTTP. */
@@ -25,6 +27,7 @@ export interface SessionView {
 
 export interface ApiOptions extends ChangeMeans {
   readonly scheduler: FleetSource & ChangeMeans["scheduler"];
+  readonly store: ChangeMeans["store"] & Pick<Store, "logs">;
   readonly moment: () => Promise<Moment>;
   readonly stream: FleetStream;
   readonly door: OperatorDoor;
@@ -34,6 +37,7 @@ export interface ApiOptions extends ChangeMeans {
 
 export function apiRoutes(options: ApiOptions): Router {
   const { scheduler, moment, stream, door } = options;
+  const { logs } = options.store;
   const routes = Router();
   routes.use((_, response, next) => {
     response.set("Cache-Control", "no-store");
@@ -46,6 +50,7 @@ export function apiRoutes(options: ApiOptions): Router {
   routes.get("/experiments/:id", ({ params: { id } }, response) => {
     response.json(toDetail(scheduler, id));
   });
+  routes.get("/experiments/:id/logs", readLogs(scheduler, logs));
   routes.get("/session", (request, response) => {
     response.json({ access: door.access(request) } satisfies SessionView);
   });

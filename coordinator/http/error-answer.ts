@@ -26,7 +26,7 @@ export function answerError(response: Response, error: FleetError, status?: numb
   response.status(status ?? STATUS[code] ?? 500).json(body);
 }
 
-/** Answers whatever a handler throws; what nobody expected goes to the log and not to the caller. */
+/** Answers whatever a handler throws; what nobody expected goes to the log, not to the caller. */
 export function errorAnswers(log: Log): ErrorRequestHandler {
   return (thrown, { path }, response, _next) => {
     if (response.headersSent) {

@@ -4,7 +4,7 @@
  */
 
 import type { StageName } from "../../proto/recipe.ts";
-import type { EventView, ExperimentView } from "../control/experiment-view.ts";
+import type { EventView } from "../control/experiment-view.ts";
 import {
   type CurveChange,
   type Curves,
@@ -45,7 +45,8 @@ export interface StageCurvesChange {
 }
 
 export interface DetailChange {
-  readonly experiment: ExperimentView;
+  readonly experiment: ExperimentSummary;
+  readonly results?: ExperimentDetail["results"];
   readonly timeline?: readonly EventView[];
   readonly curves?: Readonly<Partial<Record<StageName, StageCurvesChange>>>;
 }
@@ -176,10 +177,11 @@ function detailChange(
   before: Experiment | undefined,
   after: Experiment,
 ): DetailChange {
-  const isSameTimeline = before?.timeline === after.timeline;
+  const isSame = (part: "results" | "timeline"): boolean => before?.[part] === after[part];
   return {
-    experiment: toExperimentView(source, after),
-    ...(isSameTimeline ? {} : { timeline: toTimeline(after) }),
+    experiment: toSummary(source, after),
+    ...(isSame("results") ? {} : { results: toExperimentView(source, after).results }),
+    ...(isSame("timeline") ? {} : { timeline: toTimeline(after) }),
     ...(before?.curves === after.curves
       ? {}
       : { curves: curvesChange(before?.curves ?? {}, after.curves) }),

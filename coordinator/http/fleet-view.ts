@@ -44,7 +44,9 @@ export interface FleetView {
 }
 
 export interface ExperimentDetail {
-  readonly experiment: ExperimentView;
+  readonly experiment: ExperimentSummary;
+  /** Contents of result.json of each finished stage. */
+  readonly results: ExperimentView["results"];
   readonly timeline: readonly EventView[];
   readonly curves: Curves;
   /** The resolved recipe. */
@@ -81,7 +83,8 @@ export function toFleetView(
 export function toDetail(source: FleetSource, id: string): ExperimentDetail {
   const experiment = source.experiment(id);
   return {
-    experiment: toExperimentView(source, experiment),
+    experiment: toSummary(source, experiment),
+    results: toExperimentView(source, experiment).results,
     timeline: toTimeline(experiment),
     curves: experiment.curves,
     recipe: JSON.parse(source.recipeJson(id)),

@@ -113,8 +113,8 @@ function setHeaders(response: { setHeader(name: string, value: string): unknown 
 /** Sends people to the sign-in, and leaves everything else to the door. */
 function signInFirst(door: OperatorDoor): RequestHandler {
   return (request, response, next) => {
-    const isPage = request.headers["sec-fetch-mode"] === "navigate";
-    if (isPage && door.access(request) !== "signed-in") {
+    const isPerson = request.accepts(["json", "html"]) === "html";
+    if (isPerson && door.access(request) !== "signed-in") {
       return response.redirect(303, `/#/sign-in?next=${BOARD_PATH}`);
     }
     next();

@@ -1,4 +1,4 @@
-/** What an operator who is signed in can make an experiment do, asked once more before it is done. */
+/** What a signed-in operator can make an experiment do, asked once more before it is done. */
 
 import { useRef, useState } from "preact/hooks";
 import type { VERBS } from "../http/api-routes.ts";

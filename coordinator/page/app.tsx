@@ -118,7 +118,7 @@ function LostBanner({ isConnected }: { readonly isConnected: boolean }) {
   );
 }
 
-/** What the page may do; asked anew with each connection, since a coordinator forgets who was in. */
+/** What the page may do; asked with each connection, since a new coordinator knows nobody. */
 function useAccess(isConnected: boolean): readonly [Access, () => void] {
   const [access, setAccess] = useState<Access>("read-only");
   const refresh = useCallback(() => {

@@ -103,7 +103,7 @@ function optionsOf(lines: readonly Line[], width: number): uPlot.Options {
     legend: { show: false },
     cursor: { y: false, points: { size: 6 } },
     scales: { x: { time: false } },
-    padding: [8, 8, 0, 0],
+    padding: [8, 18, 0, 0],
     axes: [
       { ...axis, values: (_, values) => values.map((step) => formatCount(step)), size: 28 },
       { ...axis, values: figures, size: 56 },

@@ -4,6 +4,7 @@ import type { ComponentChildren } from "preact";
 
 export interface Column<Row> {
   readonly label: string;
+  /** Undefined where there is nothing to tell: cards leave it out. */
   readonly cell: (row: Row) => ComponentChildren;
   readonly isNumber?: boolean;
   /** Names the row: the title of its card. */
@@ -34,18 +35,27 @@ export function DataTable<Row>({ caption, columns, rows, keyOf }: DataTableProps
       <tbody>
         {rows.map((row) => (
           <tr key={keyOf(row)}>
-            {columns.map(({ label, cell, isNumber, isTitle }) => (
-              <td
-                key={label}
-                data-label={label}
-                class={`${isNumber ? "number" : ""} ${isTitle ? "title" : ""}`}
-              >
-                {cell(row)}
-              </td>
+            {columns.map((column) => (
+              <Cell key={column.label} column={column} row={row} />
             ))}
           </tr>
         ))}
       </tbody>
     </table>
+  );
+}
+
+function Cell<Row>({ column, row }: { readonly column: Column<Row>; readonly row: Row }) {
+  const { label, cell, isNumber, isTitle } = column;
+  const content = cell(row);
+  const classes = [
+    ...(isNumber ? ["number"] : []),
+    ...(isTitle ? ["title"] : []),
+    ...(content === undefined ? ["nothing"] : []),
+  ];
+  return (
+    <td data-label={label} class={classes.join(" ")}>
+      {content ?? "–"}
+    </td>
   );
 }

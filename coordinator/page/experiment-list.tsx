@@ -112,20 +112,20 @@ const ACTIVE: readonly Column<ExperimentSummary>[] = [
   {
     label: "Loss",
     isNumber: true,
-    cell: ({ progress }) => (progress ? formatFigure(progress.loss) : "–"),
+    cell: ({ progress }) => (progress ? formatFigure(progress.loss) : undefined),
   },
   { label: "Accuracy", isNumber: true, cell: accuracyOf },
   {
     label: "Images/s",
     isNumber: true,
     cell: ({ progress, state }) =>
-      progress && state === "running" ? formatFigure(progress.imagesPerSecond) : "–",
+      progress && state === "running" ? formatFigure(progress.imagesPerSecond) : undefined,
   },
   {
     label: "ETA",
     isNumber: true,
     cell: ({ progress, state }) =>
-      progress && state === "running" ? formatDuration(progress.etaSeconds) : "–",
+      progress && state === "running" ? formatDuration(progress.etaSeconds) : undefined,
   },
 ];
 
@@ -135,7 +135,7 @@ const FINISHED: readonly Column<ExperimentSummary>[] = [
   {
     label: "Top-1",
     isNumber: true,
-    cell: ({ top1 }) => (top1 === undefined ? "–" : percent(top1)),
+    cell: ({ top1 }) => (top1 === undefined ? undefined : percent(top1)),
   },
   {
     label: "Took",
@@ -143,22 +143,22 @@ const FINISHED: readonly Column<ExperimentSummary>[] = [
     cell: ({ startedUnixMs, finishedUnixMs }) =>
       startedUnixMs && finishedUnixMs
         ? formatDuration((finishedUnixMs - startedUnixMs) / 1e3)
-        : "–",
+        : undefined,
   },
   {
     label: "Finished",
     isNumber: true,
-    cell: ({ finishedUnixMs }) => (finishedUnixMs ? <Ago unixMs={finishedUnixMs} /> : "–"),
+    cell: ({ finishedUnixMs }) => (finishedUnixMs ? <Ago unixMs={finishedUnixMs} /> : undefined),
   },
 ];
 
 /** The best word on quality that there is: of the classifier, else of the features. */
-function accuracyOf({ progress }: ExperimentSummary): string {
+function accuracyOf({ progress }: ExperimentSummary): string | undefined {
   const { top1, probeTop1, knn } = progress ?? {};
   if (top1 !== undefined) return `${percent(top1)} top-1`;
   const [nearest] = knn ?? [];
   if (nearest) return `${percent(nearest.top1)} k-NN`;
-  return probeTop1 === undefined ? "–" : `${percent(probeTop1)} probe`;
+  return probeTop1 === undefined ? undefined : `${percent(probeTop1)} probe`;
 }
 
 export function percent(value: number): string {

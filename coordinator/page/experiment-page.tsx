@@ -8,6 +8,7 @@ import { CurveCharts } from "./curve-charts.tsx";
 import { Empty } from "./empty.tsx";
 import { percent } from "./experiment-list.tsx";
 import { GangCard } from "./gang-card.tsx";
+import { LogCard } from "./log-card.tsx";
 import { RecipeCard, ResultCard } from "./result-card.tsx";
 import { OVERVIEW } from "./route.ts";
 import { StageTrack } from "./stage-track.tsx";
@@ -52,7 +53,7 @@ function Detail(props: {
   readonly access: SessionView["access"];
 }) {
   const { detail, workers, access } = props;
-  const { experiment, curves, timeline, recipe } = detail;
+  const { experiment, results, curves, timeline, recipe } = detail;
   return (
     <>
       <header class="head">
@@ -73,9 +74,10 @@ function Detail(props: {
         <Facts experiment={experiment} />
       </section>
       <CurveCharts curves={curves} present={experiment.stage} />
-      <ResultCard experiment={experiment} />
+      <ResultCard results={results} />
       <GangCard experiment={experiment} workers={workers} />
       <TimelineCard timeline={timeline} />
+      <LogCard id={experiment.id} ranks={experiment.ranks} />
       <RecipeCard recipe={recipe} />
     </>
   );

@@ -45,9 +45,9 @@ function merge<One extends ExperimentSummary | FleetWorker>(
 }
 
 function changeDetail(detail: ExperimentDetail, change: DetailChange): ExperimentDetail {
-  const { experiment, timeline = detail.timeline } = change;
+  const { experiment, timeline = detail.timeline, results = detail.results } = change;
   const curves = change.curves ? changeCurves(detail.curves, change.curves) : detail.curves;
-  return { ...detail, experiment, timeline, curves };
+  return { ...detail, experiment, results, timeline, curves };
 }
 
 function changeCurves(curves: Curves, changes: NonNullable<DetailChange["curves"]>): Curves {

@@ -5,7 +5,7 @@ import { type Column, DataTable } from "./data-table.tsx";
 import { Count, isOver } from "./experiment-list.tsx";
 import { StateBadge } from "./state-badge.tsx";
 import { Ago } from "./time-text.tsx";
-import { seconds, workerState } from "./worker-list.tsx";
+import { stepTime, workerState } from "./worker-list.tsx";
 
 type ShownExperiment = ExperimentDetail["experiment"];
 
@@ -41,7 +41,16 @@ export function GangCard(props: {
 }
 
 const COLUMNS: readonly Column<Rank>[] = [
-  { label: "Rank", isTitle: true, cell: ({ rank }) => <span class="name">{rank}</span> },
+  {
+    label: "Rank",
+    isTitle: true,
+    cell: ({ rank }) => (
+      <span class="name">
+        <span class="on-card">Rank </span>
+        {rank}
+      </span>
+    ),
+  },
   {
     label: "Worker",
     cell: ({ worker, id }) => (
@@ -55,20 +64,20 @@ const COLUMNS: readonly Column<Rank>[] = [
     label: "State",
     cell: ({ worker, straggler }) => (
       <>
-        {worker ? <StateBadge state={workerState(worker)} /> : "–"}
+        {worker ? <StateBadge state={workerState(worker)} /> : null}
         {straggler ? (
-          <span class="sub warn">
+          <span class="sub slow">
             {straggler.ratio.toFixed(1)} × slower: {straggler.phase}
           </span>
         ) : null}
       </>
     ),
   },
-  { label: "Step time", isNumber: true, cell: ({ worker }) => seconds(worker?.ownStepSeconds) },
-  { label: "Of it, data", isNumber: true, cell: ({ worker }) => seconds(worker?.dataSeconds) },
+  { label: "Step time", isNumber: true, cell: ({ worker }) => stepTime(worker?.ownStepSeconds) },
+  { label: "Of it, data", isNumber: true, cell: ({ worker }) => stepTime(worker?.dataSeconds) },
   {
     label: "Last heard",
     isNumber: true,
-    cell: ({ worker }) => (worker ? <Ago unixMs={worker.heardUnixMs} /> : "–"),
+    cell: ({ worker }) => (worker ? <Ago unixMs={worker.heardUnixMs} /> : undefined),
   },
 ];

@@ -3,7 +3,7 @@
 import { formatCount, formatShortFigure } from "../../proto/cli/format.ts";
 import type { ExperimentDetail } from "../http/fleet-view.ts";
 
-export function ResultCard({ experiment: { results } }: Pick<ExperimentDetail, "experiment">) {
+export function ResultCard({ results }: Pick<ExperimentDetail, "results">) {
   const stages = Object.entries(results);
   if (stages.length === 0) return null;
   return (

@@ -1,4 +1,4 @@
-/** Where the page is: behind the `#`, so that it works under any path that a proxy puts before it. */
+/** Which view it is: behind the `#`, so that the page works under any path of a proxy. */
 
 import { useEffect, useState } from "preact/hooks";
 

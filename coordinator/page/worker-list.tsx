@@ -1,7 +1,6 @@
 /** The workers of the fleet: what each is, what it does, and when it was last heard of. */
 
 import { useState } from "preact/hooks";
-import { formatFigure } from "../../proto/cli/format.ts";
 import type { FleetWorker } from "../http/fleet-view.ts";
 import { type Column, DataTable } from "./data-table.tsx";
 import { Empty } from "./empty.tsx";
@@ -55,8 +54,23 @@ export function workerState({ state, draining }: FleetWorker): string {
   return draining ? "draining" : state;
 }
 
-export function seconds(value: number | undefined): string {
-  return value === undefined ? "–" : `${formatFigure(value)} s`;
+/** As short as a step is; undefined while it is not known. */
+export function stepTime(seconds: number | undefined): string | undefined {
+  if (seconds === undefined) return undefined;
+  return seconds < 1 ? `${(1_000 * seconds).toFixed(1)} ms` : `${seconds.toFixed(2)} s`;
+}
+
+function memory(bytes: number): string {
+  const mebibytes = bytes / 2 ** 20;
+  return mebibytes < 1_000
+    ? `${Math.round(mebibytes)} MiB`
+    : `${(mebibytes / 1_024).toFixed(1)} GiB`;
+}
+
+/** Some devices tell of their threads themselves. */
+function deviceOf({ device, threads }: FleetWorker): string {
+  if (device.includes("thread")) return device;
+  return `${device}, ${threads} ${threads === 1 ? "thread" : "threads"}`;
 }
 
 const COLUMNS: readonly Column<FleetWorker>[] = [
@@ -79,26 +93,22 @@ const COLUMNS: readonly Column<FleetWorker>[] = [
           <a href={experimentHref(experiment)}>{experiment}</a>
           <span class="sub">{rank === undefined ? "no rank" : `rank ${rank}`}</span>
         </>
-      ) : (
-        "–"
-      ),
+      ) : undefined,
   },
   {
     label: "Engine",
-    cell: ({ engine, device, threads }) => (
+    cell: (worker) => (
       <>
-        <span>{engine}</span>
-        <span class="sub">
-          {device}, {threads} {threads === 1 ? "thread" : "threads"}
-        </span>
+        <span>{worker.engine}</span>
+        <span class="sub">{deviceOf(worker)}</span>
       </>
     ),
   },
-  { label: "Step time", isNumber: true, cell: ({ ownStepSeconds }) => seconds(ownStepSeconds) },
+  { label: "Step time", isNumber: true, cell: ({ ownStepSeconds }) => stepTime(ownStepSeconds) },
   {
     label: "Memory",
     isNumber: true,
-    cell: ({ rssBytes }) => (rssBytes > 0 ? `${formatFigure(rssBytes / 2 ** 30)} GiB` : "–"),
+    cell: ({ rssBytes }) => (rssBytes > 0 ? memory(rssBytes) : undefined),
   },
   { label: "Last heard", isNumber: true, cell: ({ heardUnixMs }) => <Ago unixMs={heardUnixMs} /> },
 ];

@@ -1,4 +1,4 @@
-/** An experiment in the form in which Redis keeps it: a record, and apart what changes otherwise. */
+/** An experiment as Redis keeps it: a record, and apart what changes more or less often. */
 
 import type { Curves, QualityPoint, StageCurves, TrainingPoint } from "../experiment/curves.ts";
 import type { Experiment } from "../experiment/experiment.ts";

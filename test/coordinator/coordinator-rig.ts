@@ -36,7 +36,8 @@ export interface RigOptions {
   readonly redisUrl?: string;
   /** In place of the coordinator's own. */
   readonly limits?: Partial<ControlLimits>;
-  readonly launcher?: CoordinatorOptions["launcher"];
+  /** Whatever else it is started with. */
+  readonly coordinator?: Partial<CoordinatorOptions>;
 }
 
 export class CoordinatorRig {
@@ -64,7 +65,7 @@ export class CoordinatorRig {
   }
 
   async start(grpcPort = 0, more: Partial<CoordinatorOptions> = {}): Promise<void> {
-    const { redisUrl = this.#redis.url, joinToken = "", launcher } = this.#options;
+    const { redisUrl = this.#redis.url, joinToken = "" } = this.#options;
     const { leaderTtlMs, limits } = this.#options;
     this.coordinator = await startCoordinator({
       host: "127.0.0.1",
@@ -79,7 +80,7 @@ export class CoordinatorRig {
       log: openLog({ level: "silent", process: "test" }),
       leaseMs: LEASE_MS,
       ...(limits === undefined ? {} : { limits }),
-      ...(launcher === undefined ? {} : { launcher }),
+      ...this.#options.coordinator,
       ...more,
     });
     this.operator = new OperatorClient(this.address, PLAINTEXT, joinToken);
@@ -187,16 +188,22 @@ export class CoordinatorRig {
   }
 }
 
-/** A suite's Redis, and a fresh coordinator for each of its tests. */
-export function useRig(options: RigOptions = {}): () => CoordinatorRig {
+/** A suite's Redis. */
+export function useRedis(): () => TestRedis {
   let redis: TestRedis;
-  let rig: CoordinatorRig;
   before(async () => {
     redis = await startRedis();
   });
   after(() => redis.close());
+  return () => redis;
+}
+
+/** A suite's Redis, and a fresh coordinator for each of its tests. */
+export function useRig(options: RigOptions = {}): () => CoordinatorRig {
+  const redis = useRedis();
+  let rig: CoordinatorRig;
   beforeEach(async () => {
-    rig = await CoordinatorRig.open(redis, options);
+    rig = await CoordinatorRig.open(redis(), options);
   });
   afterEach(() => rig.close());
   return () => rig;

@@ -167,10 +167,11 @@ describe("metrics", function () {
     assert.match(text, /^nodejs_eventloop_lag_seconds /m);
   });
 
-  it("stand beside health checks, and nothing else", async () => {
+  it("stand beside health checks and the page, and nothing else", async () => {
     assert.equal((await get("/healthz")).status, 200);
     assert.equal((await get("/readyz")).status, 200);
-    assert.equal((await get("/")).status, 404);
+    assert.match(await (await get("/")).text(), /<title>simclr-fleet</);
+    assert.equal((await get("/metrics/")).status, 404);
     assert.equal((await get("/metrics", { method: "POST" })).status, 405);
   });
 });

@@ -30,4 +30,13 @@ describe("token buckets", () => {
     );
     assert.equal(buckets.take("c", 1_000), true, "those that are full again are forgotten");
   });
+
+  it("tell whether something may happen without counting it", () => {
+    const buckets = new TokenBuckets({ burst: 1, perSecond: 1 }, 1);
+    assert.deepEqual([buckets.has("a", 0), buckets.has("a", 0)], [true, true]);
+    assert.equal(buckets.take("a", 0), true);
+    assert.equal(buckets.has("a", 500), false);
+    assert.equal(buckets.has("b", 500), false, "there is no account to keep of another one");
+    assert.equal(buckets.has("a", 1_000), true);
+  });
 });

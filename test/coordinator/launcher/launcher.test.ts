@@ -35,7 +35,9 @@ describe("launcher", function () {
 
   const template = { metadata: { labels: { team: "vision" } } };
   const rig = useRig({
-    launcher: { security: "plaintext", device: "cpu", image: "registry/worker:1", template },
+    coordinator: {
+      launcher: { security: "plaintext", device: "cpu", image: "registry/worker:1", template },
+    },
   });
 
   const untilJobs = (...names: readonly string[]) =>
