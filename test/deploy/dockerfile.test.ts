@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { validate } from "dockerfile-utils";
 import {
@@ -13,8 +13,15 @@ import {
   type Stage,
   TARGETS,
 } from "../support/dockerfile.ts";
+import { keptPackages } from "../support/scratch-root.ts";
 import { ROOT } from "../support/sources.ts";
 import { complaintsOf, DOCKERFILE_RULES, finalStages } from "./dockerfile-rules.ts";
+
+/** Machine in the header of an ELF file. */
+const X86_64 = 0x3e;
+const VERSION_NEEDED = /\b(GLIBC|GLIBCXX)_(\d+)\.(\d+)(?:\.(\d+))?\0/g;
+/** What Ubuntu 20.04 has. */
+const OFFERED = { GLIBC: [2, 31, 0], GLIBCXX: [3, 4, 28] } as const;
 
 const read = (...names: string[]): string => readFileSync(path.join(ROOT, ...names), "utf8");
 
@@ -89,6 +96,22 @@ describe("the Dockerfile", function () {
     }
   });
 
+  it("has native packages that run on the glibc of its oldest base", async () => {
+    const libraries = (await keptPackages())
+      .flatMap((folder) => filesIn(path.join(ROOT, folder)))
+      .filter((file) => /\.(node|so[.\d]*)$/.test(file))
+      .map((file) => ({ file, text: readFileSync(file, "latin1") }))
+      .filter(({ text }) => text.startsWith("\x7fELF") && text.charCodeAt(18) === X86_64);
+    assert.ok(libraries.length >= 5);
+    for (const { file, text } of libraries) {
+      for (const [, name, major, minor, patch = "0"] of text.matchAll(VERSION_NEEDED)) {
+        const needed = [major, minor, patch].map(Number);
+        const offered = OFFERED[name as keyof typeof OFFERED];
+        assert.ok(isAtMost(needed, offered), `${file}: ${name}_${needed.join(".")}`);
+      }
+    }
+  });
+
   it("takes a Node.js that the package supports, and CUDA as the GPU engine wants it", () => {
     const bases = stages.map(({ base }) => base).join("\n");
     const [, version = ""] = /^node:(\S+?)-/m.exec(bases) ?? [];
@@ -102,6 +125,18 @@ describe("the Dockerfile", function () {
     );
   });
 });
+
+function filesIn(folder: string): readonly string[] {
+  const entries = readdirSync(folder, { recursive: true, withFileTypes: true });
+  return entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => path.join(entry.parentPath, entry.name));
+}
+
+function isAtMost(version: readonly number[], limit: readonly number[]): boolean {
+  const place = version.findIndex((part, i) => part !== limit[i]);
+  return place === -1 || (version[place] ?? 0) < (limit[place] ?? 0);
+}
 
 /** Of all scripts at once: each would cost the start of a process. */
 function shellProblems(stages: readonly Stage[]): readonly string[] {

@@ -1,12 +1,12 @@
 /**
- * What an image of the Dockerfile would run, without an engine for containers: a root folder that is
- * put together from the steps of a stage, and processes in it as a container has them.
+ * What an image of the Dockerfile would run, without an engine for containers: a root folder that
+ * is put together from the steps of a stage, and processes in it as a container has them.
  *
  * The base image is this machine's /usr, read-only: the bases are Debian, and so is the machine of
- * the tests. RUN steps are run but for apt-get, whose packages have to be installed here. COPY takes
- * this checkout's build, and of its node_modules what the image keeps. Processes get namespaces of
- * their own for mounts and process ids, so that the ENTRYPOINT is process 1, a read-only root, no
- * capabilities, and the network of the processes that they are started with. All that wants root.
+ * the tests. RUN steps are run but for apt-get, whose packages have to be installed here. COPY
+ * takes this checkout's build, and of its node_modules what the image keeps. Processes get
+ * namespaces of their own for mounts and process ids, so that the ENTRYPOINT is process 1, a
+ * read-only root, no capabilities, and the network that they are told. All that wants root.
  */
 
 import assert from "node:assert/strict";
@@ -26,12 +26,14 @@ const FOLDERS = ["usr", "proc", "dev", "tmp", "app", "etc", "local/bin"];
 const LINKS = ["bin", "sbin", "lib", "lib64"];
 /** What the build stage has deleted from what it hands over. */
 const LEFT_OUT = ["*.map", "*.d.ts", "*.d.mts", "*.d.cts"];
+/** What the build stage uninstalls by name, and comes with it. */
+const UNINSTALLED = /\/(tfjs-node(-gpu)?|@typescript\/.*)$/;
 const PACK =
   'set -o pipefail; from=$0 to=$1; shift; mkdir -p "$to"; ' +
   'tar "$@" -C "$from" -c -T - | tar -C "$to" -x --no-same-owner';
 
 /**
- * Arguments: root, node, where it is to appear, user, folder, volumes as NAME=FOLDER, --, command.
+ * Arguments: root, node, user, folder to work in, volumes as NAME=FOLDER, --, variables, command.
  * As user 0:0 the root can be written, for the steps of a build.
  */
 const ENTER = `
@@ -195,7 +197,7 @@ function pack(from: string, to: string, folders: readonly string[]): void {
 }
 
 /** Those that a production install has, without what the build stage takes away by name. */
-async function keptPackages(): Promise<readonly string[]> {
+export async function keptPackages(): Promise<readonly string[]> {
   const lock = JSON.parse(await readFile(path.join(ROOT, "package-lock.json"), "utf8")) as {
     packages: Record<string, { dev?: boolean; devOptional?: boolean }>;
   };
@@ -208,6 +210,6 @@ async function keptPackages(): Promise<readonly string[]> {
       .map(([folder]) => folder)
       // Packages in packages go with them.
       .filter((folder) => folder.lastIndexOf("node_modules") === 0 && folder in installed.packages)
-      .filter((folder) => !folder.includes("/tfjs-node"))
+      .filter((folder) => !UNINSTALLED.test(folder))
   );
 }
