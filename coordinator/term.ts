@@ -115,7 +115,7 @@ export class Term {
   #standBy(leader: string): void {
     if (this.#role.status === "standing-by" && this.#role.leader === leader) return;
     this.#role = { status: "standing-by", leader };
-    this.#log.info({ event: `stands by for the coordinator at ${leader}` });
+    this.#log.info({ event: "stands by", leader });
   }
 
   /** Looks until the lead is free; false when it was closed before that. */

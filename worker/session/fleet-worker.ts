@@ -172,7 +172,7 @@ export class FleetWorker {
       onAssignment: (assignment) => this.#take(assignment),
       onAbort: (abort) => this.#stopIfCurrent(abort),
       onDismiss: (because) => {
-        this.#log.info({ because }, "dismissed by the coordinator");
+        this.#log.info({ event: "dismissed by the coordinator", because });
         const { resolve, reject } = this.#ended;
         const left = this.shutDown(`dismissed by the coordinator: ${because}`);
         left.then(() => resolve(), reject);
