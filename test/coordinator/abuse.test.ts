@@ -12,7 +12,7 @@ import { findRecipe } from "../../proto/recipes/registry.ts";
 import { until } from "../support/until.ts";
 import { useRig } from "./coordinator-rig.ts";
 import { FakeWorker, registerAs, STAGES } from "./fake-worker.ts";
-import { openDeafWatcher, openDeafWorker, openRaw } from "./raw-session.ts";
+import { openDeafReader, openDeafWatcher, openDeafWorker, openRaw } from "./raw-session.ts";
 
 const WATCHERS = 4;
 const NOTHING = { checkpointStep: undefined, because: "", lostRanks: [] };
@@ -235,6 +235,27 @@ describe("a coordinator under abuse", function () {
     const deaf = Array.from({ length: WATCHERS }, () => openDeafWatcher(rig().address, id));
     await untilRefused("slow-reader", WATCHERS);
     await Promise.all(deaf.map(({ cut }) => cut));
+    await goesOn();
+  });
+
+  it("sends readers of logs away that do not read", async () => {
+    const { id, goesOn } = await gangAtWork();
+    const talker = await rig().join("talker");
+    const place = { experimentId: id, stage: STAGES.pretrain, generation: 1, rank: 0, step: 0 };
+    const detailsJson = JSON.stringify({ long: "x".repeat(3_500) });
+    const about = { unixMs: 1, level: "info", workerName: "", cursor: "", detailsJson };
+    const lines = Array.from({ length: 64 }, () => ({ ...place, ...about, event: "talk" }));
+    for (let round = 0; round < 20; round++) talker.say("logLines", { lines, dropped: 0 });
+    const request = { experimentId: id, rank: undefined, level: "", follow: false };
+    await until("the lines to be kept", async () => {
+      let kept = 0;
+      for await (const part of rig().operator.logs({ ...request, last: 0 }))
+        kept += part.lines.length;
+      return kept === 20 * 64;
+    });
+    const { cut } = openDeafReader(rig().address, id);
+    await untilRefused("slow-reader", 1);
+    await cut;
     await goesOn();
   });
 

@@ -6,6 +6,7 @@ import { Client, type ClientDuplexStream, credentials, type ServiceError } from 
 import {
   FleetServiceService,
   OperatorServiceService,
+  ReadLogsRequest,
   WatchExperimentRequest,
   WorkerMessage,
 } from "../../proto/gen/coordinator.ts";
@@ -62,6 +63,15 @@ function openDeaf(address: string, path: string): DeafCall {
 export function openDeafWatcher(address: string, experimentId: string): DeafCall {
   const call = openDeaf(address, OperatorServiceService.watchExperiment.path);
   call.send(WatchExperimentRequest.encode({ experimentId }).finish());
+  call.end();
+  return call;
+}
+
+/** One that asks for an experiment's logs, and reads nothing of them. */
+export function openDeafReader(address: string, experimentId: string): DeafCall {
+  const call = openDeaf(address, OperatorServiceService.readLogs.path);
+  const request = { experimentId, rank: undefined, level: "", last: 0, follow: false };
+  call.send(ReadLogsRequest.encode(request).finish());
   call.end();
   return call;
 }
