@@ -6,13 +6,18 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
 import type { V1Secret } from "@kubernetes/client-node";
+import { Command } from "commander";
 import { parse } from "yaml";
+import { COORDINATOR_PROGRAM } from "../../coordinator/cli/coordinator-program.ts";
 import { formatManifests } from "../../coordinator/kubernetes/format-manifests.ts";
 import { OVERLAYS, type Overlay } from "../../coordinator/kubernetes/render-manifests.ts";
 import { generatedFiles } from "../../deploy/kubernetes/generated-files.ts";
+import type { CliContext } from "../../proto/cli/cli-context.ts";
+import type { CliProgram } from "../../proto/cli/run-program.ts";
 import { parseRecipe, type Recipe } from "../../proto/recipe.ts";
 import { RECIPES } from "../../proto/recipes/registry.ts";
 import { openTransport } from "../../proto/tls-files.ts";
+import { WORKER_PROGRAM } from "../../worker/cli/worker-program.ts";
 import {
   KUBERNETES_VERSIONS,
   type KubernetesObject,
@@ -118,6 +123,21 @@ describe("the Kubernetes manifests", function () {
         }
         for (const { spec, metadata } of ofKind(objects, "StatefulSet")) {
           assert.ok(has(objects, "Service", spec?.serviceName), metadata?.name);
+        }
+      });
+
+      it("start commands that there are, with options that these have", () => {
+        const images = /^simclr-fleet\/(coordinator|worker)/;
+        const containers = podsOf(objectsOf(folder)).flatMap(({ spec }) => spec.containers);
+        const own = containers.filter(({ image }) => images.test(image ?? ""));
+        assert.ok(own.length > 0);
+        for (const { image, args = [] } of own) {
+          const program = image?.includes("/worker") ? WORKER_PROGRAM : COORDINATOR_PROGRAM;
+          const [name = "", ...rest] = args;
+          const known = optionsOf(program, name);
+          for (const flag of rest.filter((word) => word.startsWith("--"))) {
+            assert.ok(known.includes(flag.split("=")[0] ?? ""), `${program.name} ${name} ${flag}`);
+          }
         }
       });
 
@@ -239,6 +259,15 @@ describe("the Kubernetes manifests", function () {
     for (const [, text] of files) assert.equal(typeof parse(text), "object");
   });
 });
+
+/** The long options of a subcommand; it is only described, not run. */
+function optionsOf({ commands }: CliProgram, name: string): readonly (string | undefined)[] {
+  const program = new Command();
+  for (const register of commands) register(program, { env: {} } as CliContext);
+  const command = program.commands.find((each) => each.name() === name);
+  assert.ok(command, `there is a command ${name}`);
+  return command.options.map(({ long }) => long);
+}
 
 function kustomize(folder: string): readonly KubernetesObject[] {
   const options = { cwd: KUBERNETES, encoding: "utf8" } as const;
