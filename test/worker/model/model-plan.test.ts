@@ -31,7 +31,9 @@ describe("model plan", () => {
   });
 
   it("counts parameters and FLOPs of the pre-training model as mmpretrain does", () => {
-    const { parameters, flops, trained } = describeModel(resnet50, "pretrain", imagenet);
+    const described = describeModel(resnet50, "pretrain", imagenet);
+    const { parameters, flops, trained, activations } = described;
+    assert.equal(activations, 11_113_984);
     assert.equal(parameters, 27_968_832);
     assert.equal(flops, 4_109_364_224);
     assert.equal(trained.length, 165);
