@@ -38,7 +38,7 @@ export interface FleetSnapshot {
 }
 
 /** Of one stage's curves; what has stayed the same is absent. */
-export interface StageCurvesChange {
+interface StageCurvesChange {
   readonly training?: CurveChange<TrainingPoint>;
   readonly quality?: CurveChange<QualityPoint>;
   readonly lossBound?: number;

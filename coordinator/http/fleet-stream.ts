@@ -94,8 +94,9 @@ export class FleetStream {
   async #tell(): Promise<void> {
     if (this.#isTelling) return;
     this.#isTelling = true;
-    const moment = await this.#options.moment();
-    this.#isTelling = false;
+    const moment = await this.#options.moment().finally(() => {
+      this.#isTelling = false;
+    });
     for (const { stream, watch } of this.#readers) {
       if (!stream.isReady) continue;
       const change = watch.change(moment);

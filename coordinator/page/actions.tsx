@@ -68,6 +68,9 @@ export function Actions({ experiment }: Pick<ExperimentDetail, "experiment">) {
   };
   return (
     <div class="actions">
+      <span role="status" class="quiet">
+        {outcome}
+      </span>
       {ACTIONS.filter((action) => action.in.includes(state)).map((action) => (
         <button
           key={action.verb}
@@ -78,9 +81,6 @@ export function Actions({ experiment }: Pick<ExperimentDetail, "experiment">) {
           {action.label}
         </button>
       ))}
-      <span role="status" class="quiet">
-        {outcome}
-      </span>
       <dialog ref={dialog} aria-labelledby="confirm">
         <h2 id="confirm">
           {asked?.label} {id}?

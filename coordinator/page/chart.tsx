@@ -3,7 +3,7 @@
  * a table for those who do not see it.
  */
 
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import { formatCount, formatShortFigure } from "../../proto/cli/format.ts";
 
@@ -14,6 +14,8 @@ export interface Line {
   /** At each of `steps`; null where there is none. */
   readonly values: readonly (number | null)[];
   readonly isDashed?: boolean;
+  /** Behind another line, which says more. */
+  readonly isFaint?: boolean;
   readonly hasDots?: boolean;
 }
 
@@ -28,43 +30,60 @@ const HEIGHT = 220;
 const ROWS_MAX = 12;
 
 export function Chart({ title, unit = "", steps, lines }: ChartProps) {
-  const figures = lines.flatMap(({ name, colour, values }) => {
-    const last = values.findLast((value) => value !== null);
-    return last === undefined || last === null ? [] : [{ name, colour, value: last }];
+  /** Where the pointer is; the newest point when it is elsewhere. */
+  const [pointed, point] = useState<number>();
+  const figures = lines.flatMap(({ name, colour, values, isFaint }) => {
+    const value = pointed === undefined ? values.findLast((one) => one !== null) : values[pointed];
+    return value === undefined || value === null ? [] : [{ name, colour, value, isFaint }];
   });
+  const step = pointed === undefined ? undefined : steps[pointed];
   return (
     <figure class="chart">
       <figcaption>
-        <span class="chart-title">{title}</span>
+        <span class="chart-title">
+          {title}
+          {step === undefined ? null : <span class="quiet"> at step {formatCount(step)}</span>}
+        </span>
         <span class="legend">
-          {figures.map(({ name, colour, value }) => (
+          {figures.map(({ name, colour, value, isFaint }) => (
             <span key={name}>
-              <i class="swatch" style={{ background: `var(${colour})` }} />
+              <i
+                class={`swatch ${isFaint ? "faint" : ""}`}
+                style={{ background: `var(${colour})` }}
+              />
               {name} <b>{formatShortFigure(value) + unit}</b>
             </span>
           ))}
         </span>
       </figcaption>
-      <Canvas steps={steps} lines={lines} />
+      <Canvas steps={steps} lines={lines} onPoint={point} />
       <ChartTable title={title} unit={unit} steps={steps} lines={lines} />
     </figure>
   );
 }
 
-function Canvas({ steps, lines }: Pick<ChartProps, "steps" | "lines">) {
+interface CanvasProps extends Pick<ChartProps, "steps" | "lines"> {
+  readonly onPoint: (index: number | undefined) => void;
+}
+
+function Canvas({ steps, lines, onPoint }: CanvasProps) {
   const place = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | undefined>(undefined);
-  const data = [steps, ...lines.map(({ values }) => values)] as unknown as uPlot.AlignedData;
+  const newest = useRef<uPlot.AlignedData>([[]]);
   const shape = lines.map(({ name }) => name).join();
-  const newest = useRef(data);
-  newest.current = data;
+  useEffect(() => {
+    const data: unknown = [steps, ...lines.map(({ values }) => values)];
+    newest.current = data as uPlot.AlignedData;
+    plot.current?.setData(newest.current);
+  }, [steps, lines]);
 
   useEffect(() => {
     const element = place.current;
     if (!element) return;
     const draw = (): void => {
       plot.current?.destroy();
-      plot.current = new uPlot(optionsOf(lines, element.clientWidth), newest.current, element);
+      const options = optionsOf(lines, element.clientWidth, onPoint);
+      plot.current = new uPlot(options, newest.current, element);
     };
     const scheme = matchMedia("(prefers-color-scheme: dark)");
     const fit = new ResizeObserver(() => {
@@ -79,15 +98,16 @@ function Canvas({ steps, lines }: Pick<ChartProps, "steps" | "lines">) {
       plot.current?.destroy();
       plot.current = undefined;
     };
-    // Lines come and go with `shape`; their points are set below.
+    // Lines come and go with `shape`; their points are set above.
   }, [shape]);
-  useEffect(() => {
-    plot.current?.setData(data);
-  });
   return <div class="canvas" ref={place} aria-hidden="true" />;
 }
 
-function optionsOf(lines: readonly Line[], width: number): uPlot.Options {
+function optionsOf(
+  lines: readonly Line[],
+  width: number,
+  onPoint: CanvasProps["onPoint"],
+): uPlot.Options {
   const style = getComputedStyle(document.documentElement);
   const colour = (name: string): string => style.getPropertyValue(name).trim();
   const axis: uPlot.Axis = {
@@ -101,7 +121,8 @@ function optionsOf(lines: readonly Line[], width: number): uPlot.Options {
     width,
     height: HEIGHT,
     legend: { show: false },
-    cursor: { y: false, points: { size: 6 } },
+    cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
+    hooks: { setCursor: [({ cursor }) => onPoint(cursor.idx ?? undefined)] },
     scales: { x: { time: false } },
     padding: [8, 18, 0, 0],
     axes: [
@@ -114,7 +135,8 @@ function optionsOf(lines: readonly Line[], width: number): uPlot.Options {
         return {
           label: line.name,
           stroke: colour(line.colour),
-          width: 1.75,
+          alpha: line.isFaint ? 0.35 : 1,
+          width: line.isFaint ? 1 : 2,
           spanGaps: true,
           points: { show: line.hasDots ?? false, size: 5 },
           ...(line.isDashed ? { dash: [5, 4] } : {}),

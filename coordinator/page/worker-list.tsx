@@ -57,6 +57,7 @@ export function workerState({ state, draining }: FleetWorker): string {
 /** As short as a step is; undefined while it is not known. */
 export function stepTime(seconds: number | undefined): string | undefined {
   if (seconds === undefined) return undefined;
+  if (seconds < 1e-4) return "< 0.1 ms";
   return seconds < 1 ? `${(1_000 * seconds).toFixed(1)} ms` : `${seconds.toFixed(2)} s`;
 }
 
