@@ -24,7 +24,7 @@ import { type LaunchAction, type LaunchPlan, needsOf, planLaunch } from "./plan-
 
 /** How often experiments are looked at, and how often the API server is asked all the same. */
 const LOOK_MS = 250;
-const LIST_MS = 5_000;
+const LIST_MS = 3_000;
 const RETRY_FIRST_MS = 1_000;
 const RETRY_MAX_MS = 30_000;
 const RETRY_AFTER_MAX_MS = 60_000;
@@ -93,8 +93,8 @@ export class Launcher {
       if (isDue && this.#mayAct()) {
         seen = wanted;
         const problem = await this.#round().catch((thrown: unknown) => thrown);
-        retryMs = problem === undefined ? RETRY_FIRST_MS : Math.min(2 * retryMs, RETRY_MAX_MS);
         nextMs = performance.now() + (problem === undefined ? LIST_MS : pauseOf(problem, retryMs));
+        retryMs = problem === undefined ? RETRY_FIRST_MS : Math.min(2 * retryMs, RETRY_MAX_MS);
         this.#tell(problem);
       }
       await sleep(LOOK_MS, undefined, { signal: this.#closing.signal }).catch(() => {

@@ -82,7 +82,7 @@ describe("launcher", function () {
     ]);
   });
 
-  it("deletes the Job of an experiment that is paused, and creates one when it goes on", async () => {
+  it("deletes the Job of a paused experiment, and creates one when it goes on", async () => {
     const id = await submit();
     await untilJobs(`${id}-pretrain`);
     await rig().operator.pause(id);
