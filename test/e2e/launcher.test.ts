@@ -15,6 +15,10 @@ describe("a coordinator that launches its workers on Kubernetes", function () {
   before(async () => {
     folder = await tempDir();
     kubernetes = await FakeKubernetes.start();
+    kubelet = new FakeKubelet(kubernetes, () => {
+      const { address: coordinator, workDir } = suite.cluster;
+      return { coordinator, workDir, root: suite.dir };
+    });
     env["KUBECONFIG"] = await kubernetes.writeConfig(path.join(folder.dir, "config"));
   });
   const suite = useCluster({
@@ -22,10 +26,6 @@ describe("a coordinator that launches its workers on Kubernetes", function () {
     workers: 0,
     coordinatorFlags: ["--launcher", "kubernetes", "--worker-device", "cpu"],
     env,
-  });
-  before(() => {
-    const { address: coordinator, workDir } = suite.cluster;
-    kubelet = new FakeKubelet(kubernetes, { coordinator, workDir, root: suite.dir });
   });
   after(async () => {
     await kubelet.close();

@@ -19,10 +19,11 @@ export class FakeKubelet {
   /** "created a-1-pretrain" and the like. */
   readonly changes: string[] = [];
   readonly #kubernetes: FakeKubernetes;
-  readonly #place: Place;
+  readonly #place: () => Place;
   readonly #pods = new Map<string, readonly TestProcess[]>();
 
-  constructor(kubernetes: FakeKubernetes, place: Place) {
+  /** @param place asked when a Job is created */
+  constructor(kubernetes: FakeKubernetes, place: () => Place) {
     this.#kubernetes = kubernetes;
     this.#place = place;
     kubernetes.onChange = (change) => this.#follow(change);
@@ -47,9 +48,10 @@ export class FakeKubelet {
 
   #run(name: string, job: V1Job): void {
     const [container] = job.spec?.template.spec?.containers ?? [];
-    const args = localArgs(container?.args ?? [], this.#place);
+    const place = this.#place();
+    const args = localArgs(container?.args ?? [], place);
     const pods = Array.from({ length: job.spec?.completions ?? 1 }, () =>
-      startNode([WORKER_MAIN, ...args], { cwd: this.#place.root }),
+      startNode([WORKER_MAIN, ...args], { cwd: place.root }),
     );
     this.#pods.set(name, pods);
     void this.#report(name, pods);
