@@ -9,6 +9,7 @@
  */
 
 import { setTimeout as sleep } from "node:timers/promises";
+import { FleetError } from "../../proto/errors.ts";
 import type { Log } from "../../proto/log.ts";
 import { parseRecipe } from "../../proto/recipe.ts";
 import type { JobTemplate } from "../kubernetes/merge-template.ts";
@@ -59,6 +60,8 @@ export class Launcher {
   readonly #closing = new AbortController();
   readonly #done: Promise<void>;
   #shortSinceMs: LaunchPlan["shortSinceMs"] = new Map();
+  /** By experiment: why its recipe makes no Job. The others need not wait for it. */
+  readonly #unfit = new Map<string, string>();
   #problem: string | undefined;
 
   /** @throws {FleetError} USAGE when there is no cluster */
@@ -114,12 +117,14 @@ export class Launcher {
     const jobs = listed.flatMap((job) => toOwnJob(job) ?? []);
     leadership.meet(Math.max(0, ...jobs.map(({ epoch }) => epoch)));
 
-    const needs = needsOf(scheduler.experiments());
+    const needs = needsOf(scheduler.experiments()).filter(
+      ({ experimentId }) => !this.#unfit.has(experimentId),
+    );
     const nowMs = performance.now();
     const plan = planLaunch(needs, jobs, { before: this.#shortSinceMs, nowMs });
     this.#shortSinceMs = plan.shortSinceMs;
     hints.clear();
-    for (const [experiment, hint] of plan.hints) hints.set(experiment, hint);
+    for (const [experiment, hint] of [...plan.hints, ...this.#unfit]) hints.set(experiment, hint);
     for (const job of jobs) this.#noteFailure(job);
     if (plan.actions.length === 0 || !(await leadership.isConfirmed())) return undefined;
 
@@ -137,7 +142,7 @@ export class Launcher {
   }
 
   async #act(action: LaunchAction): Promise<void> {
-    const { log, hints } = this.#fleet;
+    const { log } = this.#fleet;
     if (action.type === "delete") {
       const { name, experimentId: experiment } = action.job;
       await this.#jobs.remove(action.job);
@@ -150,7 +155,7 @@ export class Launcher {
     try {
       body = this.#render(action, name);
     } catch (thrown) {
-      hints.set(experimentId, thrown instanceof Error ? thrown.message : String(thrown));
+      this.#unfit.set(experimentId, FleetError.from(thrown).message);
       return;
     }
     if (!(await this.#jobs.create(body))) {

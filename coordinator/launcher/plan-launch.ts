@@ -2,15 +2,19 @@
  * Which worker Jobs are to be created and deleted. Pure.
  *
  * The stage that an experiment is in has Jobs for as many workers as it may have, from its
- * submission to its end, except while it is paused; no other stage has any. What a Job has lost
+ * turn to its end, except while it is paused; no other stage has any. What a Job has lost
  * for good is made up for by another one: workers that have left, or the whole of it, since it
  * failed or is complete. That happens after a pause which doubles each time; where Jobs have failed
  * {@link FAILURES_MAX} times a person has to help first. Failed Jobs stay until the stage ends, for
  * people, and for this count: so it survives a restart of the coordinator.
+ *
+ * Experiments take turns at getting workers. Kubernetes starts pods one by one, and two gangs that
+ * have half of their pods each would wait for one another for ever; so of the experiments without a
+ * gang only the one that goes first has Jobs. Jobs that a queue holds back take no part in that.
  */
 
 import type { StageName } from "../../proto/recipe.ts";
-import { type Experiment, isFinished, presentStage } from "../experiment/experiment.ts";
+import { type Experiment, gangOf, isFinished, presentStage } from "../experiment/experiment.ts";
 import type { OwnJob } from "./own-job.ts";
 
 export const FAILURES_MAX = 3;
@@ -22,6 +26,8 @@ export interface Need {
   readonly experimentId: string;
   readonly stage: StageName;
   readonly workers: number;
+  /** It is at work with the workers that it has. */
+  readonly hasGang: boolean;
   /** Its gang is about to end: what is there stays, and nothing is added. */
   readonly isEnding: boolean;
 }
@@ -44,14 +50,21 @@ export interface LaunchPlan {
   readonly shortSinceMs: ReadonlyMap<string, number>;
 }
 
+/** In the order in which they get workers. */
 export function needsOf(experiments: readonly Experiment[]): readonly Need[] {
-  return experiments.flatMap((experiment): Need[] => {
+  return experiments.toSorted(byTurn).flatMap((experiment): Need[] => {
     const { id: experimentId, phase } = experiment;
     if (isFinished(experiment) || phase.status === "paused") return [];
     const { name: stage, sizes } = presentStage(experiment);
+    const hasGang = gangOf(experiment).length > 0;
     const isEnding = phase.status === "stopping" && phase.aim !== "restart";
-    return [{ experimentId, stage, workers: sizes[0] ?? 0, isEnding }];
+    return [{ experimentId, stage, workers: sizes[0] ?? 0, hasGang, isEnding }];
   });
+}
+
+/** As the planner has them. */
+function byTurn(a: Experiment, b: Experiment): number {
+  return b.priority - a.priority || a.submittedUnixMs - b.submittedUnixMs;
 }
 
 export function planLaunch(
@@ -68,15 +81,25 @@ export function planLaunch(
     .map((job): LaunchAction => {
       return { type: "delete", job, because: `${job.stage} of ${job.experimentId} wants none` };
     });
-  const creations = needs.flatMap((need): LaunchAction[] => {
+  let first: string | undefined;
+  const changes = needs.flatMap((need): LaunchAction[] => {
+    const { experimentId, stage, hasGang, isEnding } = need;
     const own = jobs.filter((job) => isOf(need, job));
     const present = own.filter(({ isBeingDeleted }) => !isBeingDeleted);
+    const isHeldBack = present.some(({ isSuspended }) => isSuspended);
+    if (!hasGang && !isHeldBack && first !== undefined) {
+      const because = `waits until ${first} has its workers`;
+      hints.set(experimentId, because);
+      const early = present.filter((job) => job.failure === undefined && job.workers > 0);
+      return early.map((job) => ({ type: "delete", job, because: `${experimentId} ${because}` }));
+    }
     const hint = hintFor(present);
-    if (hint) hints.set(need.experimentId, hint);
-    const { experimentId, stage, isEnding } = need;
-    const workers = need.workers - present.reduce((sum, job) => sum + job.workers, 0);
+    if (hint) hints.set(experimentId, hint);
     const failures = present.filter(({ failure }) => failure !== undefined);
-    if (workers <= 0 || isEnding || failures.length >= FAILURES_MAX) return [];
+    if (failures.length >= FAILURES_MAX) return [];
+    if (!hasGang && !isHeldBack) first = experimentId;
+    const workers = need.workers - present.reduce((sum, job) => sum + job.workers, 0);
+    if (workers <= 0 || isEnding) return [];
 
     const attempt = 1 + Math.max(0, ...own.map((job) => job.attempt));
     const key = `${experimentId} ${stage} ${attempt}`;
@@ -85,7 +108,7 @@ export function planLaunch(
     if (nowMs - sinceMs < pauseMs(present.length)) return [];
     return [{ type: "create", experimentId, stage, attempt, workers }];
   });
-  return { actions: [...deletions, ...creations], hints, shortSinceMs };
+  return { actions: [...deletions, ...changes], hints, shortSinceMs };
 }
 
 /** Before another Job, with so many there; the first one is created at once. */

@@ -10,7 +10,10 @@ import {
 } from "../../../coordinator/launcher/plan-launch.ts";
 import { newExperiment } from "../experiments.ts";
 
-const need: Need = { experimentId: "a-1", stage: "pretrain", workers: 4, isEnding: false };
+const need: Need = {
+  ...{ experimentId: "a-1", stage: "pretrain", workers: 4 },
+  ...{ hasGang: false, isEnding: false },
+};
 
 function job(more: Partial<OwnJob> = {}): OwnJob {
   const { attempt = 1 } = more;
@@ -93,6 +96,8 @@ describe("plan of launches", () => {
     assert.deepEqual(needsOf([{ ...fresh, stageIndex: 1 }]), [
       { ...need, stage: "linear", workers: 1 },
     ]);
+    const running = { status: "running", gang: ["w0"], finished: [] } as const;
+    assert.deepEqual(needsOf([{ ...fresh, phase: running }]), [{ ...need, hasGang: true }]);
     const phases = [
       { status: "succeeded" },
       { status: "paused", because: "" },
@@ -100,6 +105,42 @@ describe("plan of launches", () => {
       { status: "cancelled", because: "" },
     ] as const;
     for (const phase of phases) assert.deepEqual(needsOf([{ ...fresh, phase }]), []);
+  });
+
+  it("lets experiments take turns, so that none waits with half of its pods for another", () => {
+    const other: Need = { ...need, experimentId: "b-1" };
+    const jobOfOther = job({ name: "b-1-pretrain", experimentId: "b-1" });
+    assert.deepEqual(actions([need, other], []), ["create a-1 pretrain 1 x 4"]);
+    assert.deepEqual(actions([need, other], [job()]), []);
+    assert.deepEqual(actions([{ ...need, hasGang: true }, other], [job()]), [
+      "create b-1 pretrain 1 x 4",
+    ]);
+    const { hints } = planLaunch([need, other], [], { before: new Map(), nowMs: 0 });
+    assert.deepEqual([...hints], [["b-1", "waits until a-1 has its workers"]]);
+    const linear: Need = { ...need, stage: "linear", workers: 2 };
+    assert.deepEqual(actions([linear, other], [jobOfOther]), [
+      "create a-1 linear 1 x 2",
+      "delete b-1-pretrain",
+    ]);
+    const admitted = job({ isSuspended: true });
+    assert.deepEqual(actions([need, other], [admitted]), ["create b-1 pretrain 1 x 4"]);
+    const all = Array.from({ length: FAILURES_MAX }, (_, index) => failed(index + 1));
+    assert.deepEqual(actions([need, other], all), ["create b-1 pretrain 1 x 4"]);
+  });
+
+  it("has those go first that are to, then those that came first", () => {
+    const [late, urgent, early] = (
+      [
+        ["late", 0, 2],
+        ["urgent", 1, 3],
+        ["early", 0, 1],
+      ] as const
+    ).map(([id, priority, submittedUnixMs]) => {
+      return { ...newExperiment({ id, workers: [1] }), priority, submittedUnixMs };
+    });
+    assert.ok(late && urgent && early);
+    const order = needsOf([late, urgent, early]).map(({ experimentId }) => experimentId);
+    assert.deepEqual(order, ["urgent", "early", "late"]);
   });
 
   it("adds nothing to a gang that is about to end, and takes nothing from it", () => {
