@@ -246,12 +246,14 @@ describe("a coordinator under abuse", function () {
     const about = { unixMs: 1, level: "info", workerName: "", cursor: "", detailsJson };
     const lines = Array.from({ length: 64 }, () => ({ ...place, ...about, event: "talk" }));
     for (let round = 0; round < 20; round++) talker.say("logLines", { lines, dropped: 0 });
-    const request = { experimentId: id, rank: undefined, level: "", follow: false };
+    const last = { experimentId: id, rank: undefined, level: "", last: 1, follow: false };
     await until("the lines to be kept", async () => {
-      let kept = 0;
-      for await (const part of rig().operator.logs({ ...request, last: 0 }))
-        kept += part.lines.length;
-      return kept === 20 * 64;
+      // On a busy machine the reader before may not have left its place.
+      const read = await rig()
+        .operator.logs(last)
+        .next()
+        .catch(() => undefined);
+      return read?.value?.lines[0]?.cursor === String(20 * 64);
     });
     const { cut } = openDeafReader(rig().address, id);
     await untilRefused("slow-reader", 1);
