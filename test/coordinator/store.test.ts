@@ -98,6 +98,26 @@ describe("store", function () {
       assert.deepEqual(stored?.experiment, { ...experiment, timeline, lostSteps: 7 });
     });
 
+    it("comes back with its curves, and takes them along when it is forgotten", async () => {
+      const experiment = newExperiment({ id: "a-1", workers: [1] });
+      await store.add(experiment, "{}");
+      const training = [1, 2].map((step) => ({ step, loss: 4 / step, lr: 0.5 }));
+      const quality = [{ step: 2, knn: 51.5 }];
+      const curves = { pretrain: { training, quality, lossBound: 4.5 } };
+      store.save({ ...experiment, curves });
+      await reopen();
+      const [stored] = await store.load();
+      assert.deepEqual(stored?.experiment.curves, curves);
+
+      const client = new Redis(redis.url);
+      const keys = () => client.keys(`${prefix}:*a-1*`);
+      assert.ok((await keys()).includes(`${prefix}:curves:a-1`));
+      store.forget(experiment);
+      await store.flush();
+      assert.deepEqual(await keys(), []);
+      client.disconnect();
+    });
+
     it("of version 1 is understood", async () => {
       const experiment = newExperiment({ id: "a-1", workers: [1] });
       await store.add(experiment, "{}");
