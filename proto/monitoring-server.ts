@@ -1,11 +1,8 @@
-/**
- * HTTP for monitoring and orchestration. It changes nothing, reads no bodies, and lets nobody keep
- * a connection whose request does not come, or whose answer is not read.
- */
+/** HTTP for monitoring and orchestration: it changes nothing, and reads no bodies. */
 
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { FleetError } from "./errors.ts";
-import { listen } from "./listen.ts";
+import { type GuardedHttp, openGuardedHttp } from "./guarded-http.ts";
 
 interface Page {
   readonly status?: number;
@@ -17,47 +14,20 @@ interface Page {
 /** What there is to see, by path. */
 export type Pages = Readonly<Record<string, () => Promise<Page>>>;
 
-export interface MonitoringServer {
-  readonly port: number;
-  close(): Promise<void>;
-}
-
-const SERVER_OPTIONS = {
-  maxHeaderSize: 8_192,
-  headersTimeout: 2_000,
-  requestTimeout: 2_000,
-  keepAliveTimeout: 5_000,
-  connectionsCheckingInterval: 500,
-} as const;
-/** Beyond these a connection is closed at once; those that do nothing last seconds only. */
-const CONNECTIONS_MAX = 1_024;
-const IDLE_MS = 10_000;
-
 /** @throws {FleetError} PORT_IN_USE, USAGE for a host that is not this machine's */
 export async function openMonitoringServer(options: {
   readonly host: string;
   /** 0 takes any free one. */
   readonly port: number;
   readonly pages: Pages;
-}): Promise<MonitoringServer> {
-  const { host, port, pages } = options;
-  const server = createServer(SERVER_OPTIONS, (request, response) => {
+}): Promise<GuardedHttp> {
+  const { pages } = options;
+  return await openGuardedHttp(options, (request, response) => {
     answer(request, pages).then(
       (page) => send(response, page),
       (thrown) => send(response, { status: 500, body: `${FleetError.from(thrown).message}\n` }),
     );
   });
-  server.maxConnections = CONNECTIONS_MAX;
-  server.setTimeout(IDLE_MS);
-  const bound = await listen(server, { host, port, what: "HTTP" });
-  return {
-    port: bound,
-    close: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
-      }),
-  };
 }
 
 async function answer({ method, url = "/" }: IncomingMessage, pages: Pages): Promise<Page> {

@@ -1,13 +1,11 @@
 /**
  * HTTP of the coordinator: /metrics and health checks, the status page, its API, and Bull Board.
- * Plain text. It changes nothing but through the operators' verbs, and lets nobody keep a
- * connection whose request does not come, or whose answer is not read.
+ * Plain text. It changes nothing but through the operators' verbs.
  */
 
-import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
 import express, { type Express, type RequestHandler } from "express";
-import { listen } from "../../proto/listen.ts";
+import { type GuardedHttp, openGuardedHttp } from "../../proto/guarded-http.ts";
 import type { Log } from "../../proto/log.ts";
 import type { ControlRefusals } from "../control/refusal-reasons.ts";
 import type { Clock, Scheduler } from "../scheduling/scheduler.ts";
@@ -27,17 +25,6 @@ import { securityHeaders } from "./security-headers.ts";
 /** What the build has made of coordinator/page/. */
 const PAGE_FOLDER = fileURLToPath(new URL("../page/", import.meta.url));
 
-const SERVER_OPTIONS = {
-  maxHeaderSize: 8_192,
-  headersTimeout: 2_000,
-  requestTimeout: 2_000,
-  keepAliveTimeout: 5_000,
-  connectionsCheckingInterval: 500,
-} as const;
-/** Beyond these a connection is closed at once; those that do nothing last seconds only. */
-const CONNECTIONS_MAX = 1_024;
-const IDLE_MS = 10_000;
-
 export interface HttpServerOptions extends MonitoringOptions {
   readonly host: string;
   /** 0 takes any free one. */
@@ -55,30 +42,20 @@ export interface HttpServerOptions extends MonitoringOptions {
   readonly limits?: Partial<HttpLimits>;
 }
 
-export interface HttpServer {
-  readonly port: number;
-  close(): Promise<void>;
-}
-
 /** @throws {FleetError} PORT_IN_USE, USAGE for a host that is not this machine's */
-export async function openHttpServer(options: HttpServerOptions): Promise<HttpServer> {
-  const { host, port, scheduler, refusals } = options;
+export async function openHttpServer(options: HttpServerOptions): Promise<GuardedHttp> {
+  const { scheduler, refusals } = options;
   const limits = { ...HTTP_LIMITS, ...options.limits };
   const moment = momentOf(options);
   const stream = new FleetStream({ source: scheduler, moment, limits, refusals });
   const door = new OperatorDoor({ ...options, limits });
-  const server = createServer(SERVER_OPTIONS, createApp(options, { moment, stream, door }));
-  server.maxConnections = CONNECTIONS_MAX;
-  server.setTimeout(IDLE_MS);
-  const bound = await listen(server, { host, port, what: "HTTP" });
+  const server = await openGuardedHttp(options, createApp(options, { moment, stream, door }));
   return {
-    port: bound,
-    close: () =>
-      new Promise((resolve) => {
-        stream.close();
-        server.close(() => resolve());
-        server.closeAllConnections();
-      }),
+    port: server.port,
+    close: async () => {
+      stream.close();
+      await server.close();
+    },
   };
 }
 

@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import net from "node:net";
-import { type MonitoringServer, openMonitoringServer } from "../../proto/monitoring-server.ts";
+import type { GuardedHttp } from "../../proto/guarded-http.ts";
+import { openMonitoringServer } from "../../proto/monitoring-server.ts";
 
 describe("a monitoring server", function () {
   this.timeout(15_000);
-  let server: MonitoringServer;
+  let server: GuardedHttp;
   before(async () => {
     const pages = {
       "/healthz": async () => ({ body: "ok\n" }),

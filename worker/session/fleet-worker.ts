@@ -7,10 +7,10 @@ import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import { FleetError } from "../../proto/errors.ts";
 import type { Abort, Assignment, Running } from "../../proto/gen/coordinator.ts";
+import type { GuardedHttp } from "../../proto/guarded-http.ts";
 import { DRAIN_TIMEOUT_MS } from "../../proto/limits.ts";
 import type { Log } from "../../proto/log.ts";
 import type { LogTap } from "../../proto/log-tap.ts";
-import type { MonitoringServer } from "../../proto/monitoring-server.ts";
 import { Refusals } from "../../proto/refusals.ts";
 import { PROTOCOL_VERSION, SOFTWARE_VERSION } from "../../proto/version.ts";
 import { findStage } from "../../proto/wire-stages.ts";
@@ -44,7 +44,7 @@ interface Parts {
   readonly checkpoints: CheckpointHost;
   readonly server: PeerServer;
   readonly metrics: WorkerMetrics;
-  readonly http: MonitoringServer | undefined;
+  readonly http: GuardedHttp | undefined;
 }
 
 export class FleetWorker {

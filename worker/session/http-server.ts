@@ -1,7 +1,8 @@
 /** HTTP of a worker: /metrics and /healthz. */
 
 import type { Registry } from "prom-client";
-import { type MonitoringServer, openMonitoringServer } from "../../proto/monitoring-server.ts";
+import type { GuardedHttp } from "../../proto/guarded-http.ts";
+import { openMonitoringServer } from "../../proto/monitoring-server.ts";
 
 /**
  * @param options.port 0 takes any free port
@@ -11,7 +12,7 @@ export function startHttpServer(options: {
   readonly host: string;
   readonly port: number;
   readonly registry: Registry;
-}): Promise<MonitoringServer> {
+}): Promise<GuardedHttp> {
   const { host, port, registry } = options;
   const pages = {
     "/metrics": async () => ({ type: registry.contentType, body: await registry.metrics() }),
