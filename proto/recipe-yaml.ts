@@ -6,8 +6,9 @@
  * SGD section has no use for the settings of LARS).
  */
 
-import { isNode, LineCounter, parseDocument, stringify } from "yaml";
+import { stringify } from "yaml";
 import { FleetError } from "./errors.ts";
+import { isMap, readYaml } from "./read-yaml.ts";
 import type { Locate, Recipe } from "./recipe.ts";
 import { findRecipe } from "./recipes/registry.ts";
 
@@ -25,19 +26,7 @@ export interface RecipeText {
  * @throws {FleetError} RECIPE_INVALID, with the line; NOT_FOUND when there is no such base
  */
 export function parseRecipeYaml(text: string, file: string): RecipeText {
-  const lines = new LineCounter();
-  const document = parseDocument(text, {
-    lineCounter: lines,
-    prettyErrors: false,
-    uniqueKeys: true,
-    stringKeys: true,
-  });
-  const [error] = document.errors;
-  if (error) {
-    throw invalid(`${file}, line ${lines.linePos(error.pos[0]).line}: ${error.message}`, error);
-  }
-
-  const content = toPlain(() => document.toJS(), file);
+  const { content, lineOf } = readYaml(text, file, invalid);
   if (!isMap(content)) throw invalid(`${file} must be a YAML map of a recipe's keys`);
 
   const { base, ...own } = content;
@@ -45,9 +34,8 @@ export function parseRecipeYaml(text: string, file: string): RecipeText {
     throw invalid(`${file}: base must be the name of a built-in recipe`);
   }
   const locate: Locate = (path) => {
-    const node: unknown = document.getIn(path, true);
-    const offset = isNode(node) ? node.range?.[0] : undefined;
-    return offset === undefined ? undefined : `line ${lines.linePos(offset).line}`;
+    const line = lineOf(path);
+    return line === undefined ? undefined : `line ${line}`;
   };
   return { input: base === undefined ? own : merge(findRecipe(base), own), locate };
 }
@@ -57,15 +45,6 @@ export function formatRecipeYaml(recipe: Recipe): string {
   return stringify(recipe, { lineWidth: 0 });
 }
 
-/** Aliases are expanded here, so this is where a file that explodes is refused. */
-function toPlain(convert: () => unknown, file: string): unknown {
-  try {
-    return convert();
-  } catch (cause) {
-    throw invalid(`${file}: ${cause instanceof Error ? cause.message : String(cause)}`, cause);
-  }
-}
-
 function merge(base: unknown, own: unknown): unknown {
   if (!isMap(base) || !isMap(own)) return own;
   const isOtherKind = own["type"] !== undefined && own["type"] !== base["type"];
@@ -73,10 +52,6 @@ function merge(base: unknown, own: unknown): unknown {
   const merged: Record<string, unknown> = { ...base };
   for (const [key, value] of Object.entries(own)) merged[key] = merge(base[key], value);
   return merged;
-}
-
-function isMap(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function invalid(message: string, cause?: unknown): FleetError {

@@ -5,8 +5,8 @@
  */
 
 import * as models from "@kubernetes/client-node";
-import { isMap, isScalar, LineCounter, parseDocument } from "yaml";
 import { FleetError } from "../../proto/errors.ts";
+import { isMap, readYaml } from "../../proto/read-yaml.ts";
 import { nearestKey } from "../../proto/recipe-keys.ts";
 import type { JobTemplate } from "./merge-template.ts";
 import { WORKER_CONTAINER } from "./worker-pod.ts";
@@ -39,7 +39,9 @@ const PROBLEMS_MAX = 10;
  * @throws {FleetError} USAGE naming every problem
  */
 export function parseJobTemplate(text: string, file: string): JobTemplate {
-  const template = parseYaml(text, file);
+  const { content } = readYaml(text, file, usage);
+  const template = content ?? {};
+  if (!isMap(template)) throw usage(`${file} must be a YAML map: a part of a Job`);
   const problems: string[] = [];
   const report: Report = (path, problem) => problems.push(`${path || "it"} ${problem}`);
   checkValue(template, "V1Job", "", report);
@@ -47,28 +49,6 @@ export function parseJobTemplate(text: string, file: string): JobTemplate {
   if (problems.length === 0) return template;
   const more = problems.length > PROBLEMS_MAX ? ["..."] : [];
   throw usage(`${file}: ${[...problems.slice(0, PROBLEMS_MAX), ...more].join("; ")}`);
-}
-
-function parseYaml(text: string, file: string): JobTemplate {
-  const lines = new LineCounter();
-  const document = parseDocument(text, {
-    lineCounter: lines,
-    prettyErrors: false,
-    uniqueKeys: true,
-    stringKeys: true,
-  });
-  const [error] = document.errors;
-  if (error) {
-    throw usage(`${file}, line ${lines.linePos(error.pos[0]).line}: ${error.message}`, error);
-  }
-  const { contents } = document;
-  if (contents === null || (isScalar(contents) && contents.value === null)) return {};
-  if (!isMap(contents)) throw usage(`${file} must be a YAML map: a part of a Job`);
-  try {
-    return document.toJS() as JobTemplate;
-  } catch (cause) {
-    throw usage(`${file}: ${cause instanceof Error ? cause.message : String(cause)}`, cause);
-  }
 }
 
 /** `null` is allowed everywhere: it removes what was rendered. */

@@ -6,6 +6,7 @@
  */
 
 import type { V1Job } from "@kubernetes/client-node";
+import { isMap } from "../../proto/read-yaml.ts";
 
 /** A part of a Job, as job-template.ts has checked it. */
 export type JobTemplate = Readonly<Record<string, unknown>>;
@@ -49,8 +50,4 @@ function mergeLists(base: readonly Item[], own: readonly Item[], key: string): r
   });
   const known = base.map((item) => item[itemName]);
   return [...changed, ...own.filter((item) => !known.includes(item[itemName]))];
-}
-
-function isMap(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
