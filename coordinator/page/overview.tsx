@@ -18,7 +18,7 @@ export function Overview({ fleet }: { readonly fleet: FleetView }) {
         </div>
         <QueueCard experiments={experiments} queue={queue} />
       </div>
-      <WorkerList workers={workers} />
+      <WorkerList workers={workers} experiments={experiments} />
     </>
   );
 }

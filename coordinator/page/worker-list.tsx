@@ -1,7 +1,8 @@
 /** The workers of the fleet: what each is, what it does, and when it was last heard of. */
 
 import { useState } from "preact/hooks";
-import type { FleetWorker } from "../http/fleet-view.ts";
+import { formatFigure } from "../../proto/cli/format.ts";
+import type { ExperimentSummary, FleetWorker } from "../http/fleet-view.ts";
 import { type Column, DataTable } from "./data-table.tsx";
 import { Empty } from "./empty.tsx";
 import { Count } from "./experiment-list.tsx";
@@ -12,7 +13,17 @@ import { Ago } from "./time-text.tsx";
 const SHOWN_MAX = 50;
 const ORDER: readonly string[] = ["busy", "idle", "lost"];
 
-export function WorkerList({ workers }: { readonly workers: readonly FleetWorker[] }) {
+interface Row {
+  readonly worker: FleetWorker;
+  /** Its share of what its gang does: the ranks of a gang do the same. */
+  readonly imagesPerSecond?: number;
+}
+
+export function WorkerList(props: {
+  readonly workers: readonly FleetWorker[];
+  readonly experiments: readonly ExperimentSummary[];
+}) {
+  const { workers, experiments } = props;
   const [isWhole, setWhole] = useState(false);
   const sorted = workers.toSorted(
     (a, b) =>
@@ -21,7 +32,15 @@ export function WorkerList({ workers }: { readonly workers: readonly FleetWorker
       (a.rank ?? 0) - (b.rank ?? 0) ||
       a.name.localeCompare(b.name),
   );
-  const shown = isWhole ? sorted : sorted.slice(0, SHOWN_MAX);
+  const shares = new Map(
+    experiments.flatMap(({ id, state, progress, workers: gang }) =>
+      state === "running" && progress ? [[id, progress.imagesPerSecond / gang.length]] : [],
+    ),
+  );
+  const shown = (isWhole ? sorted : sorted.slice(0, SHOWN_MAX)).map((worker): Row => {
+    const imagesPerSecond = shares.get(worker.experiment ?? "");
+    return { worker, ...(imagesPerSecond === undefined ? {} : { imagesPerSecond }) };
+  });
   return (
     <section class="card" aria-labelledby="workers">
       <h2 id="workers">
@@ -29,7 +48,7 @@ export function WorkerList({ workers }: { readonly workers: readonly FleetWorker
       </h2>
       {workers.length === 0 ? <NoWorkers /> : null}
       {workers.length > 0 ? (
-        <DataTable caption="Workers" columns={COLUMNS} rows={shown} keyOf={({ id }) => id} />
+        <DataTable caption="Workers" columns={COLUMNS} rows={shown} keyOf={keyOf} />
       ) : null}
       {shown.length < sorted.length ? (
         <button type="button" class="more" onClick={() => setWhole(true)}>
@@ -74,21 +93,25 @@ function deviceOf({ device, threads }: FleetWorker): string {
   return `${device}, ${threads} ${threads === 1 ? "thread" : "threads"}`;
 }
 
-const COLUMNS: readonly Column<FleetWorker>[] = [
+function keyOf({ worker }: Row): string {
+  return worker.id;
+}
+
+const COLUMNS: readonly Column<Row>[] = [
   {
     label: "Worker",
     isTitle: true,
-    cell: ({ name, peerAddress }) => (
+    cell: ({ worker: { name, peerAddress } }) => (
       <>
         <span class="name">{name}</span>
         <span class="sub">{peerAddress}</span>
       </>
     ),
   },
-  { label: "State", cell: (worker) => <StateBadge state={workerState(worker)} /> },
+  { label: "State", cell: ({ worker }) => <StateBadge state={workerState(worker)} /> },
   {
     label: "Works on",
-    cell: ({ experiment, rank }) =>
+    cell: ({ worker: { experiment, rank } }) =>
       experiment ? (
         <>
           <a href={experimentHref(experiment)}>{experiment}</a>
@@ -98,18 +121,27 @@ const COLUMNS: readonly Column<FleetWorker>[] = [
   },
   {
     label: "Engine",
-    cell: (worker) => (
+    cell: ({ worker }) => (
       <>
         <span>{worker.engine}</span>
         <span class="sub">{deviceOf(worker)}</span>
       </>
     ),
   },
-  { label: "Step time", isNumber: true, cell: ({ ownStepSeconds }) => stepTime(ownStepSeconds) },
+  {
+    label: "Images/s",
+    isNumber: true,
+    cell: ({ imagesPerSecond: share }) => (share === undefined ? undefined : formatFigure(share)),
+  },
+  { label: "Step time", isNumber: true, cell: ({ worker }) => stepTime(worker.ownStepSeconds) },
   {
     label: "Memory",
     isNumber: true,
-    cell: ({ rssBytes }) => (rssBytes > 0 ? memory(rssBytes) : undefined),
+    cell: ({ worker: { rssBytes } }) => (rssBytes > 0 ? memory(rssBytes) : undefined),
   },
-  { label: "Last heard", isNumber: true, cell: ({ heardUnixMs }) => <Ago unixMs={heardUnixMs} /> },
+  {
+    label: "Last heard",
+    isNumber: true,
+    cell: ({ worker: { heardUnixMs } }) => <Ago unixMs={heardUnixMs} />,
+  },
 ];
