@@ -22,13 +22,16 @@ export interface LocalClusterOptions {
 /** The folders of a cluster's work, under its own. */
 export const CLUSTER_FOLDERS = { state: "state", logs: "logs", runs: "runs" } as const;
 
-const addressesSchema = z.object({ grpc: z.string() });
+const addressesSchema = z.object({ grpc: z.string(), http: z.string() });
+
+/** Of the coordinator. */
+type Addresses = Readonly<z.infer<typeof addressesSchema>>;
 
 export class LocalCluster {
   readonly #options: LocalClusterOptions;
   readonly #children: ChildProcesses;
   #redis: RedisServer | undefined;
-  #start: Promise<string> | undefined;
+  #start: Promise<Addresses> | undefined;
 
   constructor(options: LocalClusterOptions) {
     this.#options = options;
@@ -43,10 +46,10 @@ export class LocalCluster {
   /**
    * Starts everything; the workers may still be loading their engine when it returns.
    *
-   * @returns HOST:PORT of the coordinator
+   * @returns HOST:PORT of the coordinator's gRPC, and the URL of its status page
    * @throws {FleetError} REDIS_UNREACHABLE, or what the exit status of a child stands for
    */
-  async start(): Promise<string> {
+  async start(): Promise<Addresses> {
     this.#start = this.#launch();
     return await this.#start;
   }
@@ -65,7 +68,7 @@ export class LocalCluster {
     this.#redis?.kill();
   }
 
-  async #launch(): Promise<string> {
+  async #launch(): Promise<Addresses> {
     const { workers, engine } = this.#options;
     await mkdir(this.#path("logs"), { recursive: true });
     const silent = openLog({ level: "silent", process: "demo" });
@@ -79,10 +82,10 @@ export class LocalCluster {
       [script("../main"), "start", "--json", ...local, ...ports],
       { REDIS_URL: this.#redis.url },
     );
-    const { grpc } = addressesSchema.parse(JSON.parse(await coordinator.firstLine()));
+    const addresses = addressesSchema.parse(JSON.parse(await coordinator.firstLine()));
     for (let rank = 0; rank < workers; rank++) {
       const name = `worker ${rank + 1}`;
-      const options = ["--coordinator", grpc, "--engine", engine, "--threads", "1"];
+      const options = ["--coordinator", addresses.grpc, "--engine", engine, "--threads", "1"];
       this.#children.start(name, [
         script("../../worker/main"),
         "start",
@@ -94,7 +97,7 @@ export class LocalCluster {
         name.replace(" ", "-"),
       ]);
     }
-    return grpc;
+    return addresses;
   }
 
   #path(folder: keyof typeof CLUSTER_FOLDERS): string {

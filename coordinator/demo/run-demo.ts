@@ -113,7 +113,8 @@ class Demonstration {
     if (images.status === "rejected") throw images.reason;
     // Whatever is set here, the cluster's processes have it from here.
     const joinToken = this.#context.env["SIMCLR_JOIN_TOKEN"] ?? "";
-    this.#client = new OperatorClient(cluster.value, PLAINTEXT, joinToken);
+    this.#client = new OperatorClient(cluster.value.grpc, PLAINTEXT, joinToken);
+    this.#say(`to be seen on ${cluster.value.http} meanwhile`);
 
     this.#say("\n1. pre-training without labels, then a linear classifier on top");
     const trained = await this.#runExperiment(this.#recipe);

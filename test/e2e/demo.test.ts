@@ -68,6 +68,7 @@ describe("coordinator demo", function () {
   it("shows progress and a table, and keeps everything when it is asked to", async () => {
     const { code, stdout, stderr } = await startNode(demoArgs("--keep", ...SHORT)).exited();
     assert.equal(code, 0, stderr);
+    assert.match(stdout, /^to be seen on http:\/\/127\.0\.0\.1:\d+ meanwhile$/m);
     assert.match(stdout, /pretrain epoch 1\.00\/1 {2}step 1\/1/);
     assert.match(stdout, /^STAGE +BACKBONE +LOSS FIRST +LOSS LAST +TOP-1/m);
     assert.match(stdout, /^pretrain .*\nlinear +pre-trained .* %.*\nlinear +random .* %/m);
