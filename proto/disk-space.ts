@@ -2,6 +2,7 @@
 
 import { statfs } from "node:fs/promises";
 import path from "node:path";
+import { within } from "./within.ts";
 
 /** A mount that does not answer must not hold up what else is asked for. */
 const TIMEOUT_MS = 1_000;
@@ -22,15 +23,7 @@ export function diskSpaceOf(folder: string): () => Promise<DiskSpace | undefined
     underWay ??= look(path.resolve(folder)).finally(() => {
       underWay = undefined;
     });
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<undefined>((resolve) => {
-      timer = setTimeout(() => resolve(undefined), TIMEOUT_MS);
-    });
-    try {
-      return await Promise.race([underWay, late]);
-    } finally {
-      clearTimeout(timer);
-    }
+    return await within(underWay, TIMEOUT_MS);
   };
 }
 

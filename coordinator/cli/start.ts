@@ -7,6 +7,7 @@ import { ERROR_SPECS, FleetError } from "../../proto/errors.ts";
 import { LogTap } from "../../proto/log-tap.ts";
 import { openTransport, type TransportOptions } from "../../proto/tls-files.ts";
 import { checkListener, hostPort } from "../../proto/transport.ts";
+import { within } from "../../proto/within.ts";
 import type { Coordinator } from "../start-coordinator.ts";
 import { withTransportOptions } from "./client-options.ts";
 import { type LauncherFlags, parseLauncherFlags, withLauncherOptions } from "./launcher-options.ts";
@@ -141,16 +142,8 @@ async function closeInTime(
   coordinator: Coordinator,
   options: { readonly dismiss: boolean },
 ): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<boolean>((resolve) => {
-    timer = setTimeout(() => resolve(false), CLOSE_TIMEOUT_MS);
-  });
   const closed = coordinator.close(options).then(() => true);
-  try {
-    return await Promise.race([closed, late]);
-  } finally {
-    clearTimeout(timer);
-  }
+  return (await within(closed, CLOSE_TIMEOUT_MS)) ?? false;
 }
 
 function announce(

@@ -1,5 +1,7 @@
 /** An answer that others take time to give, asked for now and then, however many want to know. */
 
+import { within } from "../../proto/within.ts";
+
 const FRESH_MS = 1_000;
 /** Whoever wants to know waits so long for a newer answer, and takes the last one then. */
 const PATIENCE_MS = 300;
@@ -25,16 +27,7 @@ export class Glance<Answer> {
         this.#asking = undefined;
       });
     }
-    if (this.#asking !== undefined) await atMost(this.#asking, PATIENCE_MS);
+    if (this.#asking !== undefined) await within(this.#asking, PATIENCE_MS);
     return this.#answer;
   }
-}
-
-async function atMost(work: Promise<void>, ms: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms);
-  });
-  await Promise.race([work, late]);
-  clearTimeout(timer);
 }

@@ -9,6 +9,7 @@
 
 import type { Redis } from "ioredis";
 import { LINE_LEVELS, type LineLevel, type LogRecord } from "../../proto/log-line.ts";
+import { within } from "../../proto/within.ts";
 import type { Leadership } from "./leadership.ts";
 import { APPEND_LOG } from "./leadership-scripts.ts";
 import { reachRedis } from "./redis-connection.ts";
@@ -107,12 +108,7 @@ export class LogStore {
 
   /** Resolves when what was appended so far is written, or lost; after a while in any case. */
   async settled(): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, SETTLE_MS);
-    });
-    await Promise.race([this.#writing, late]);
-    clearTimeout(timer);
+    if (this.#writing !== undefined) await within(this.#writing, SETTLE_MS);
   }
 
   /**

@@ -25,6 +25,7 @@ import type { BaseAdapter } from "@bull-board/api/baseAdapter";
 import { FleetError } from "../../proto/errors.ts";
 import type { Log } from "../../proto/log.ts";
 import type { StageName } from "../../proto/recipe.ts";
+import { within } from "../../proto/within.ts";
 import { type Experiment, isFinished, presentStage } from "../experiment/experiment.ts";
 import { CurveWriter } from "./curve-writer.ts";
 import { readRecord, writeCurves, writeRecord } from "./experiment-record.ts";
@@ -185,17 +186,12 @@ export class Store {
    *   LEADERSHIP_LOST when it was dropped, because another coordinator decides now
    */
   async flush(deadlineMs = FLUSH_TIMEOUT_MS): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const deadline = new Promise<never>((_, reject) => {
+    const written = await within(Promise.all([this.#writing, this.#chores]), deadlineMs);
+    if (!written) {
       const message = `Redis at ${this.address} did not take the change in ${deadlineMs} ms`;
-      timer = setTimeout(() => reject(new FleetError("REDIS_UNREACHABLE", message)), deadlineMs);
-    });
-    try {
-      await Promise.race([Promise.all([this.#writing, this.#chores]), deadline]);
-      this.leadership.assertLeading();
-    } finally {
-      clearTimeout(timer);
+      throw new FleetError("REDIS_UNREACHABLE", message);
     }
+    this.leadership.assertLeading();
   }
 
   /**

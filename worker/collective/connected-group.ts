@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { type ErrorDetail, FleetError, type PlainError } from "../../proto/errors.ts";
+import { within } from "../../proto/within.ts";
 import { BulkLane } from "./bulk-lane.ts";
 import { Deadlines, FIRST_MS } from "./deadlines.ts";
 import { EXCHANGE_FLOATS, type ExchangeLink } from "./exchange.ts";
@@ -10,7 +11,7 @@ import { type Frame, hashExperiment } from "./frame.ts";
 import { findFutex } from "./futex.ts";
 import { HostLane, isOfHostLane } from "./host-lane.ts";
 import { HostMemories } from "./host-memory.ts";
-import { Latch, within } from "./latch.ts";
+import { Latch } from "./latch.ts";
 import { Links } from "./links.ts";
 import {
   blame,

@@ -12,11 +12,3 @@ export class Latch {
     this.open = open;
   }
 }
-
-/** Waits for `event`, but no longer than `timeoutMs`. Leaves no timer. */
-export async function within(event: Promise<unknown>, timeoutMs: number): Promise<void> {
-  const elapsed = new Latch();
-  const timer = setTimeout(elapsed.open, timeoutMs);
-  await Promise.race([event, elapsed.opened]);
-  clearTimeout(timer);
-}

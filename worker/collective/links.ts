@@ -1,9 +1,10 @@
 /** The links to all peers of one generation: how they form, break and part together. */
 
 import { FleetError, type PlainError } from "../../proto/errors.ts";
+import { within } from "../../proto/within.ts";
 import type { RingProgress } from "./bulk-lane.ts";
 import { type Frame, type FrameScope, hashExperiment } from "./frame.ts";
-import { Latch, within } from "./latch.ts";
+import { Latch } from "./latch.ts";
 import {
   describeGeneration,
   otherRanks,

@@ -6,7 +6,7 @@ import { type ConnectionLimits, Connections, openGrpcListener } from "../../prot
 import { checkJoinToken } from "../../proto/join-token.ts";
 import { hostPort, PLAINTEXT, type Transport } from "../../proto/transport.ts";
 import { PROTOCOL_VERSION } from "../../proto/version.ts";
-import { within } from "./latch.ts";
+import { within } from "../../proto/within.ts";
 import { type PullCall, peerService, serverOptions, toStatus } from "./peer-service.ts";
 import { findMemoryHost, type MemoryHost } from "./shared-memory.ts";
 

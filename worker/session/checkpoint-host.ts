@@ -8,6 +8,7 @@
 
 import { MessageChannel, type MessagePort, type Worker } from "node:worker_threads";
 import { FleetError } from "../../proto/errors.ts";
+import { within } from "../../proto/within.ts";
 import {
   type CheckpointLink,
   type CheckpointThreadMessage,
@@ -74,12 +75,7 @@ export class CheckpointHost {
 
   /** Ends the thread once nothing is being written, or after a minute. */
   async close(): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, CLOSE_MS);
-    });
-    await Promise.race([this.idle(), late]);
-    clearTimeout(timer);
+    await within(this.idle(), CLOSE_MS);
     await this.#thread?.terminate();
   }
 
