@@ -85,13 +85,26 @@ describe("storage that fails while a stage is trained", function () {
     const id = await suite.submit(recipe());
     const store = storeOf(id);
     await until("a checkpoint", () => newestCheckpointStep(store), 60_000);
-    renameSync(store, `${store}-aside`);
-    writeFileSync(store, "");
+    putFileInPlaceOf(store);
     await until("the worker to name it", () => logged(id, "storage fails").length > 0, 30_000);
     rmSync(store);
     await until("a new checkpoint", () => newestCheckpointStep(store), 30_000);
-    rmSync(store, { recursive: true, force: true });
+    // In one move: deleting file by file meets those that the worker writes meanwhile.
+    renameSync(store, `${store}-removed`);
     await until("another one", () => newestCheckpointStep(store), 30_000);
     await assertWhole(id);
   });
 });
+
+/** Puts an empty file where a folder is, which its writer may make anew at any moment. */
+function putFileInPlaceOf(folder: string): void {
+  for (let attempt = 0; ; attempt++) {
+    renameSync(folder, `${folder}-aside-${attempt}`);
+    try {
+      writeFileSync(folder, "", { flag: "wx" });
+      return;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    }
+  }
+}
