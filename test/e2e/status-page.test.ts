@@ -63,7 +63,7 @@ describe("the status page", function () {
     await page.getByText("No experiments yet.").waitFor();
     await page.getByText("npx coordinator submit").waitFor();
     const workers = page.getByRole("table", { name: "Workers" });
-    assert.equal(await workers.getByText("idle").count(), 3);
+    await until("three workers", async () => (await workers.getByText("idle").count()) === 3);
     await assertAccessible("empty fleet");
   });
 
@@ -97,7 +97,7 @@ describe("the status page", function () {
     const table = page.getByRole("table", { name: /^Loss, newest/, includeHidden: true });
     assert.ok((await table.locator("tbody tr").count()) > 2);
     const gang = page.getByRole("table", { name: "Gang" });
-    assert.equal(await gang.getByText("busy").count(), 2);
+    await until("its two workers", async () => (await gang.getByText("busy").count()) === 2);
     await assertAccessible("experiment");
   });
 
@@ -123,8 +123,10 @@ describe("the status page", function () {
     const log = page.getByRole("region", { name: "Lines of the log" });
     await log.getByText("rank 0").first().waitFor();
     await page.getByLabel("Rank").selectOption("1");
+    const others = log.getByText("rank 0", { exact: true });
+    await until("those of others to go", async () => (await others.count()) === 0);
     await log.getByText("rank 1").first().waitFor();
-    assert.equal(await log.getByText("rank 0", { exact: true }).count(), 0);
+    assert.equal(await others.count(), 0);
   });
 
   it("lets nobody in with another token", async () => {
