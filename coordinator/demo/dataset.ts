@@ -1,8 +1,8 @@
 /** The demo's image data set: folder per class, JPEG files, as ImageFolder readers expect it. */
 
-import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import sharp from "sharp";
+import { makeFolder } from "../../proto/make-folder.ts";
 import { Chance } from "./chance.ts";
 import { drawPattern, PATTERN_NAMES, type PatternName } from "./pattern.ts";
 
@@ -28,7 +28,7 @@ export async function writeDataset(folder: string, seed: number, size: DatasetSi
   for (const [splitIndex, [split, count]] of Object.entries(splits).entries()) {
     for (const [label, name] of PATTERN_NAMES.entries()) {
       const target = path.join(folder, split, name);
-      await mkdir(target, { recursive: true });
+      makeFolder(target);
       const writes = Array.from({ length: count }, (_, number) => {
         const chance = new Chance(mix(seed, splitIndex, label, number));
         const file = path.join(target, `${String(number).padStart(3, "0")}.jpg`);

@@ -2,11 +2,11 @@
  * A whole cluster on this machine: Redis, a coordinator, and workers, each a process of its own.
  */
 
-import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { openLog } from "../../proto/log.ts";
+import { makeFolder } from "../../proto/make-folder.ts";
 import { type RedisServer, startRedisServer } from "../store/redis-server.ts";
 import { ChildProcesses } from "./child-processes.ts";
 
@@ -70,7 +70,7 @@ export class LocalCluster {
 
   async #launch(): Promise<Addresses> {
     const { workers, engine } = this.#options;
-    await mkdir(this.#path("logs"), { recursive: true });
+    makeFolder(this.#path("logs"));
     const silent = openLog({ level: "silent", process: "demo" });
     this.#redis = await startRedisServer(path.join(this.#path("state"), "redis"), silent);
 

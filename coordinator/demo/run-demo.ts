@@ -6,11 +6,12 @@
  */
 
 import assert from "node:assert/strict";
-import { copyFile, mkdir, readdir, rm, writeFile } from "node:fs/promises";
+import { copyFile, readdir, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { readScalars } from "../../proto/charts/read-scalars.ts";
 import { type CliContext, type Output, printJson } from "../../proto/cli/cli-context.ts";
 import { FleetError } from "../../proto/errors.ts";
+import { makeFolder } from "../../proto/make-folder.ts";
 import { parseRecipe, type Recipe } from "../../proto/recipe.ts";
 import { applyOverrides } from "../../proto/recipe-overrides.ts";
 import { demo } from "../../proto/recipes/demo.ts";
@@ -49,7 +50,7 @@ export async function runDemo(options: DemoOptions, context: CliContext): Promis
     context.onStopSignal(resolve),
   );
   const recipe = demoRecipe(options);
-  const folder = await makeFolder(options.dir ?? defaultFolder(new Date()));
+  const folder = await makeEmptyFolder(options.dir ?? defaultFolder(new Date()));
   const { engine, seed, json, keep } = options;
   const { env } = context;
   const cluster = new LocalCluster({ folder, workers: recipe.pretrain.workers, engine, env });
@@ -198,11 +199,11 @@ function defaultFolder(now: Date): string {
 }
 
 /** @throws {FleetError} USAGE when there is something in it, STORAGE_FAILED */
-async function makeFolder(folder: string): Promise<string> {
+async function makeEmptyFolder(folder: string): Promise<string> {
   const absolute = path.resolve(folder);
   let entries: readonly string[];
   try {
-    await mkdir(absolute, { recursive: true });
+    makeFolder(absolute);
     entries = await readdir(absolute);
   } catch (cause) {
     const reason = FleetError.from(cause).message;

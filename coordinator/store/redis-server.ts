@@ -13,13 +13,14 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { mkdir, open, readFile, rm } from "node:fs/promises";
+import { open, readFile, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import path from "node:path";
 import { Redis } from "ioredis";
 import { z } from "zod";
 import { FleetError } from "../../proto/errors.ts";
 import type { Log } from "../../proto/log.ts";
+import { makeFolder } from "../../proto/make-folder.ts";
 
 /** A large append-only file takes a while to load. */
 const START_TIMEOUT_MS = 30_000;
@@ -47,9 +48,12 @@ type Lock = z.output<typeof lockSchema>;
  *   STATE_CONFLICT when another coordinator uses the folder, STORAGE_FAILED
  */
 export async function startRedisServer(folder: string, log: Log): Promise<RedisServer> {
-  await mkdir(folder, { recursive: true }).catch((cause: Error) => {
-    throw new FleetError("STORAGE_FAILED", `cannot make ${folder}: ${cause.message}`, {}, cause);
-  });
+  try {
+    makeFolder(folder);
+  } catch (cause) {
+    const reason = FleetError.from(cause).message;
+    throw new FleetError("STORAGE_FAILED", `cannot make ${folder}: ${reason}`, {}, cause);
+  }
   await takeOver(folder, log);
 
   for (let attempt = 1; ; attempt++) {

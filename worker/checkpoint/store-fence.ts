@@ -6,10 +6,11 @@
  * do: a rank that was stopped between reading and writing it would overwrite a higher number.
  */
 
-import { mkdirSync, readdirSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import path from "node:path";
 import { discard, flushFolder, writeDurably } from "../../proto/durable-file.ts";
 import { FleetError } from "../../proto/errors.ts";
+import { makeFolder } from "../../proto/make-folder.ts";
 
 const CLAIM = /^\.generation-(\d+)$/;
 /** What a writer has not finished; of which generation, since generations are known. */
@@ -28,7 +29,7 @@ export function unfinishedName(name: string, generation: number): string {
  * @throws {NodeJS.ErrnoException}
  */
 export function claimStore(store: string, generation: number): void {
-  mkdirSync(store, { recursive: true });
+  makeFolder(store);
   const claims = claimsOf(store);
   assertHighest(store, generation, claims);
   if (!claims.includes(generation)) {

@@ -7,11 +7,12 @@
  * more than its end, and those programs read it all the same.
  */
 
-import { constants, createWriteStream, existsSync, type WriteStream } from "node:fs";
-import { access, mkdir } from "node:fs/promises";
+import { constants, createWriteStream, type WriteStream } from "node:fs";
+import { access } from "node:fs/promises";
 import path from "node:path";
 import { FleetError } from "../../proto/errors.ts";
 import type { Log } from "../../proto/log.ts";
+import { makeFolder } from "../../proto/make-folder.ts";
 import type { ServedOperation } from "../collective/bridge.ts";
 import { type TraceSpan, toSpan } from "../trace/tracer.ts";
 import type { EngineThreadMessage } from "../train/stage-job.ts";
@@ -127,8 +128,7 @@ function now(): { readonly beginMs: number; readonly endMs: number } {
 export async function makeTraceFolder(file: string): Promise<void> {
   const folder = path.resolve(path.dirname(file));
   try {
-    // Not recursive: in a folder that cannot have any, as /proc, that never ends.
-    if (!existsSync(folder)) await mkdir(folder);
+    makeFolder(folder);
     await access(folder, constants.W_OK);
   } catch (thrown) {
     const { message } = FleetError.from(thrown);

@@ -6,9 +6,10 @@
  * is there once for each generation.
  */
 
-import { closeSync, mkdirSync, openSync, writeSync } from "node:fs";
+import { closeSync, openSync, writeSync } from "node:fs";
 import path from "node:path";
 import { FleetError } from "../../proto/errors.ts";
+import { makeFolder } from "../../proto/make-folder.ts";
 import type { Batch, BatchReader } from "../data/batch-reader.ts";
 import type { StageJob } from "./stage-job.ts";
 
@@ -49,7 +50,7 @@ export function logSamples(
         closeSync(descriptor);
       }
     });
-  onDisk(file, () => mkdirSync(folder, { recursive: true }));
+  onDisk(file, () => makeFolder(folder));
   return {
     next() {
       held = batches.next();

@@ -5,17 +5,11 @@
  * the stage's checkpoints belong to a later generation, nothing is written any more.
  */
 
-import {
-  appendFileSync,
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  statSync,
-  truncateSync,
-} from "node:fs";
+import { appendFileSync, existsSync, readFileSync, statSync, truncateSync } from "node:fs";
 import path from "node:path";
 import { STORAGE_PAUSES_MS, storageError, writeAtomically } from "../../proto/durable-file.ts";
 import { FleetError } from "../../proto/errors.ts";
+import { makeFolder } from "../../proto/make-folder.ts";
 import { openStore } from "../checkpoint/checkpoint-store.ts";
 import { assertOwned } from "../checkpoint/store-fence.ts";
 import { checkpointStore } from "./stage-context.ts";
@@ -178,14 +172,14 @@ class StageFiles implements StageLog {
 
   #openScalars(): void {
     const kept = linesUntil(readIfThere(this.#scalars), this.#job.startStep);
-    mkdirSync(this.#job.folder, { recursive: true });
+    makeFolder(this.#job.folder);
     writeAtomically(this.#scalars, [Buffer.from(kept)], () => this.#scalars);
     this.#length = Buffer.byteLength(kept);
   }
 
   /** Cuts off what a write that failed has left, or begins anew where the file is gone. */
   #mend(length: number): void {
-    if (!existsSync(this.#job.folder)) mkdirSync(this.#job.folder, { recursive: true });
+    if (!existsSync(this.#job.folder)) makeFolder(this.#job.folder);
     const found = statSync(this.#scalars, { throwIfNoEntry: false })?.size ?? 0;
     this.#length = Math.min(length, found);
     if (found > length) truncateSync(this.#scalars, length);

@@ -10,7 +10,6 @@ import { createHash, randomBytes } from "node:crypto";
 import {
   closeSync,
   fstatSync,
-  mkdirSync,
   openSync,
   readdirSync,
   readSync,
@@ -20,6 +19,7 @@ import {
   writeSync,
 } from "node:fs";
 import path from "node:path";
+import { makeFolder } from "../../../proto/make-folder.ts";
 import { reasonOf } from "../invalid-data.ts";
 import {
   HEADER_BYTES,
@@ -61,7 +61,7 @@ export function saveIndex(place: IndexPlace, { memory }: IndexColumns): string |
   const reasons: string[] = [];
   for (const folder of place.folders) {
     try {
-      mkdirSync(folder, { recursive: true });
+      makeFolder(folder);
       replaceFile(indexFile(place, folder), new Uint8Array(memory));
       return undefined;
     } catch (thrown) {
