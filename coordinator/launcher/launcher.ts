@@ -63,6 +63,8 @@ export class Launcher {
   /** By experiment: why its recipe makes no Job. The others need not wait for it. */
   readonly #unfit = new Map<string, string>();
   #problem: string | undefined;
+  /** What keeps all experiments from their workers. */
+  #outage: string | undefined;
 
   /** @throws {FleetError} USAGE when there is no cluster */
   constructor(options: LauncherOptions, fleet: Fleet) {
@@ -95,11 +97,16 @@ export class Launcher {
       const isDue = performance.now() >= nextMs || (wanted !== seen && this.#problem === undefined);
       if (isDue && this.#mayAct()) {
         seen = wanted;
-        const problem = await this.#round().catch((thrown: unknown) => thrown);
+        let isOutage = false;
+        const problem = await this.#round().catch((thrown: unknown) => {
+          isOutage = true;
+          return thrown;
+        });
         nextMs = performance.now() + (problem === undefined ? LIST_MS : pauseOf(problem, retryMs));
         retryMs = problem === undefined ? RETRY_FIRST_MS : Math.min(2 * retryMs, RETRY_MAX_MS);
-        this.#tell(problem);
+        this.#tell(problem, isOutage);
       }
+      this.#explainOutage();
       await sleep(LOOK_MS, undefined, { signal: this.#closing.signal }).catch(() => {
         // The loop sees that it is closing.
       });
@@ -195,16 +202,26 @@ export class Launcher {
     scheduler.dispatch({ type: "noted", experimentId, occurrence, message });
   }
 
-  #tell(problem: unknown): void {
+  #tell(problem: unknown, isOutage: boolean): void {
+    if (this.#closing.signal.aborted) return;
+    const { log, hints } = this.#fleet;
+    for (const [experimentId, hint] of hints) {
+      if (hint === this.#outage) hints.delete(experimentId);
+    }
     const message = problem instanceof Error ? problem.message : undefined;
-    if (message === this.#problem || this.#closing.signal.aborted) return;
+    this.#outage = isOutage ? message : undefined;
+    if (message === this.#problem) return;
     this.#problem = message;
-    const { log, scheduler, hints } = this.#fleet;
     if (message === undefined) log.info({ event: "workers are launched again" });
     else log.warn({ event: "workers are not launched", because: message });
-    if (message === undefined) return;
+  }
+
+  /** To those, too, that were submitted since it began. */
+  #explainOutage(): void {
+    if (this.#outage === undefined) return;
+    const { scheduler, hints } = this.#fleet;
     for (const { experimentId } of needsOf(scheduler.experiments())) {
-      if (!hints.has(experimentId)) hints.set(experimentId, message);
+      if (!hints.has(experimentId)) hints.set(experimentId, this.#outage);
     }
   }
 }

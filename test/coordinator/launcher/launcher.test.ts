@@ -141,7 +141,10 @@ describe("launcher", function () {
       kubernetes.fault = fault as Fault;
       const id = await submit();
       await rig().untilExperiment(id, "told of it", ({ reason }) => told.test(reason));
+      const late = await submit();
+      await rig().untilExperiment(late, "told of it", ({ reason }) => told.test(reason));
       assert.match(await metrics(), /^simclr_launcher_problem 1$/m);
+      await rig().operator.cancel(late);
       kubernetes.fault = "none";
       await untilJobs(`${id}-pretrain`);
       await rig().untilExperiment(id, "told no more", ({ reason }) => !told.test(reason));
