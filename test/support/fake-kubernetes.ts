@@ -1,17 +1,21 @@
 /**
- * The part of a Kubernetes API server that keeps Jobs, over real HTTP: it takes only what fits the
- * schemas, and has ids, versions, label selectors, pages and preconditions as the real one has. It
- * runs no pods; `onChange` tells of Jobs that were created and deleted, and `setStatus` says what
- * has become of one.
+ * The part of a Kubernetes API server that keeps Jobs, over real HTTP or HTTPS: it takes only what
+ * comes with its token and fits the schemas, and has ids, versions, label selectors, pages and
+ * preconditions as the real one has. It runs no pods; `onChange` tells of Jobs that were created
+ * and deleted, and `setStatus` says what has become of one.
  */
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { writeFile } from "node:fs/promises";
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { readFileSync } from "node:fs";
+import { copyFile, mkdir, writeFile } from "node:fs/promises";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer as createTlsServer } from "node:https";
+import path from "node:path";
 import type { V1Job, V1JobStatus } from "@kubernetes/client-node";
 import { stringify } from "yaml";
+import { type CertificateName, tlsFile } from "./certificates.ts";
 import {
   KUBERNETES_VERSIONS,
   type KubernetesObject,
@@ -32,6 +36,7 @@ interface Reply {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
+const TOKEN = "secret";
 const PATH = /^\/apis\/batch\/v1\/namespaces\/([^/]+)\/jobs(?:\/([^/]+))?$/;
 
 export class FakeKubernetes {
@@ -42,31 +47,61 @@ export class FakeKubernetes {
   readonly requests: string[] = [];
   readonly #jobs = new Map<string, V1Job>();
   readonly #checks = KUBERNETES_VERSIONS.map(openKubernetesSchema);
-  readonly #server = createServer((request, response) => void this.#serve(request, response));
+  readonly #server: Server;
+  readonly #scheme: "http" | "https";
   #version = 0;
 
-  static async start(): Promise<FakeKubernetes> {
-    const fake = new FakeKubernetes();
+  private constructor(certificate: CertificateName | undefined) {
+    const serve = (request: IncomingMessage, response: ServerResponse): void =>
+      void this.#serve(request, response);
+    this.#scheme = certificate === undefined ? "http" : "https";
+    this.#server =
+      certificate === undefined ? createServer(serve) : createTlsServer(pair(certificate), serve);
+  }
+
+  /** @param certificate with which it speaks HTTPS */
+  static async start(certificate?: CertificateName): Promise<FakeKubernetes> {
+    const fake = new FakeKubernetes(certificate);
     fake.#server.listen(0, "127.0.0.1");
     await once(fake.#server, "listening");
     return fake;
   }
 
-  /** Writes a kubeconfig that leads here, and gives its name back. */
-  async writeConfig(file: string, namespace = "simclr"): Promise<string> {
+  get port(): number {
     const address = this.#server.address();
     assert.ok(typeof address === "object" && address !== null);
-    const server = `http://127.0.0.1:${address.port}`;
+    return address.port;
+  }
+
+  /** Writes a kubeconfig that leads here, and gives its name back. */
+  async writeConfig(file: string, namespace = "simclr"): Promise<string> {
+    const server = `${this.#scheme}://127.0.0.1:${this.port}`;
     const config = {
       apiVersion: "v1",
       kind: "Config",
       clusters: [{ name: "fake", cluster: { server, "insecure-skip-tls-verify": true } }],
-      users: [{ name: "tester", user: { token: "secret" } }],
+      users: [{ name: "tester", user: { token: TOKEN } }],
       contexts: [{ name: "test", context: { cluster: "fake", user: "tester", namespace } }],
       "current-context": "test",
     };
     await writeFile(file, stringify(config));
     return file;
+  }
+
+  /**
+   * Makes a folder as each pod has it for its service account, and gives its name back.
+   *
+   * @param ca whom the pod believes
+   */
+  async writeAccount(
+    folder: string,
+    { namespace = "simclr", ca = "ca" }: { readonly namespace?: string; readonly ca?: string } = {},
+  ): Promise<string> {
+    await mkdir(folder);
+    await writeFile(path.join(folder, "token"), TOKEN);
+    await writeFile(path.join(folder, "namespace"), namespace);
+    await copyFile(tlsFile(`${ca}.pem`), path.join(folder, "ca.crt"));
+    return folder;
   }
 
   jobs(): readonly V1Job[] {
@@ -117,9 +152,15 @@ export class FakeKubernetes {
       return;
     }
     const reply =
-      this.#faultyReply() ?? this.#reply({ method, namespace, name, searchParams, text });
+      this.#refusal(request) ??
+      this.#faultyReply() ??
+      this.#reply({ method, namespace, name, searchParams, text });
     const headers = { "content-type": "application/json", ...reply.headers };
     response.writeHead(reply.status, headers).end(JSON.stringify(reply.body));
+  }
+
+  #refusal({ headers }: IncomingMessage): Reply | undefined {
+    return headers.authorization === `Bearer ${TOKEN}` ? undefined : failure(401, "Unauthorized");
   }
 
   #faultyReply(): Reply | undefined {
@@ -210,4 +251,8 @@ export class FakeKubernetes {
 function failure(code: number, message: string): Reply {
   const body = { apiVersion: "v1", kind: "Status", status: "Failure", message, code };
   return { status: code, body };
+}
+
+function pair(name: CertificateName): { readonly cert: Buffer; readonly key: Buffer } {
+  return { cert: readFileSync(tlsFile(`${name}.pem`)), key: readFileSync(tlsFile(`${name}.key`)) };
 }
