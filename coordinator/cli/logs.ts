@@ -90,7 +90,7 @@ async function prettyLine(isColoured: boolean): Promise<(line: LogLine) => strin
 function toFields(line: LogLine): Readonly<Record<string, unknown>> {
   const { unixMs, level, experimentId: experiment, generation, rank, step, event } = line;
   const isOwn = line.workerName === "";
-  return {
+  const known = {
     level,
     time: new Date(unixMs).toISOString(),
     ...(isOwn ? { process: "coordinator" } : { process: "worker", worker: line.workerName }),
@@ -100,8 +100,10 @@ function toFields(line: LogLine): Readonly<Record<string, unknown>> {
     rank,
     step,
     event,
-    ...(line.detailsJson === "" ? {} : JSON.parse(line.detailsJson)),
   };
+  const details = line.detailsJson === "" ? {} : JSON.parse(line.detailsJson);
+  // What a worker adds of its own comes last, and is never taken for what is known of the line.
+  return { ...known, ...details, ...known };
 }
 
 function count(text: string): number {

@@ -5,6 +5,7 @@ import type { LogLine, LogLines, ReadLogsRequest } from "../../proto/gen/coordin
 import { Stage } from "../../proto/gen/coordinator.ts";
 import { openLog } from "../../proto/log.ts";
 import { LogTap } from "../../proto/log-tap.ts";
+import { COORDINATOR_MAIN, startNode } from "../support/processes.ts";
 import { until } from "../support/until.ts";
 import { useRig } from "./coordinator-rig.ts";
 
@@ -124,6 +125,23 @@ describe("the coordinator's logs", function () {
     );
     // Of one that has ended there is nothing to wait for.
     assert.equal((await read(id, { follow: true, last: 1 })).lines[0]?.event, "two");
+  });
+
+  it("are shown with what is known of a line, whatever it says of itself", async () => {
+    const id = await rig().submit({ pretrain: 2, linear: 1 });
+    const worker = await rig().join("w1");
+    const claims = { level: "fatal", worker: "w9", experiment: "other", cursor: 9, loss: 0.5 };
+    const said = { rank: undefined, detailsJson: JSON.stringify({ ...claims, rank: 7 }) };
+    worker.say("logLines", batch([line(id, "claims", said)]));
+    await untilKept(id, "claims");
+    const command = [COORDINATOR_MAIN, "logs", id, "--json", "--coordinator", rig().address];
+    const { stdout } = await startNode(command).exited();
+    const known = { level: "info", time: "1970-01-01T00:00:01.000Z", process: "worker" };
+    const place = { worker: "w1-name", experiment: id, stage: "pretrain", generation: 1, step: 7 };
+    assert.deepEqual(JSON.parse(stdout), {
+      ...{ ...known, ...place },
+      ...{ event: "claims", loss: 0.5, cursor: 1 },
+    });
   });
 
   it("say what is wrong with a request", async () => {
