@@ -19,6 +19,7 @@ import { countFailures } from "./control/reported-failures.ts";
 import type { HttpLimits } from "./http/http-limits.ts";
 import { openHttpServer } from "./http/http-server.ts";
 import { createMetrics } from "./http/metrics.ts";
+import { LaunchHints } from "./launcher/launch-hints.ts";
 import type { Launcher, LauncherOptions } from "./launcher/launcher.ts";
 import { type Clock, Scheduler } from "./scheduling/scheduler.ts";
 import { startRedisServer } from "./store/redis-server.ts";
@@ -118,7 +119,7 @@ async function open(
   options.logTap?.listen(({ experimentId, record }) => store.logs.append(experimentId, [record]));
 
   const { leadership } = store;
-  const hints = new Map<string, string>();
+  const hints = new LaunchHints();
   const scheduler = new Scheduler({
     store,
     hints,

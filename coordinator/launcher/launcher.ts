@@ -19,6 +19,7 @@ import type { Scheduler } from "../scheduling/scheduler.ts";
 import type { Leadership } from "../store/leadership.ts";
 import { ApiProblem } from "./api-problem.ts";
 import { JobsApi } from "./jobs-api.ts";
+import type { LaunchHints } from "./launch-hints.ts";
 import { openCluster } from "./open-cluster.ts";
 import { jobName, jobSelector, markJob, type OwnJob, toOwnJob } from "./own-job.ts";
 import { type LaunchAction, type LaunchPlan, needsOf, planLaunch } from "./plan-launch.ts";
@@ -48,8 +49,8 @@ interface Fleet {
   readonly isLeading: () => boolean;
   /** Keeps it apart from other fleets in the namespace. */
   readonly instance: string;
-  /** By experiment: what keeps it from its workers, for people. The launcher fills it. */
-  readonly hints: Map<string, string>;
+  /** The launcher fills it. */
+  readonly hints: LaunchHints;
   readonly log: Log;
 }
 
@@ -63,8 +64,6 @@ export class Launcher {
   /** By experiment: why its recipe makes no Job. The others need not wait for it. */
   readonly #unfit = new Map<string, string>();
   #problem: string | undefined;
-  /** What keeps all experiments from their workers. */
-  #outage: string | undefined;
 
   /** @throws {FleetError} USAGE when there is no cluster */
   constructor(options: LauncherOptions, fleet: Fleet) {
@@ -97,16 +96,11 @@ export class Launcher {
       const isDue = performance.now() >= nextMs || (wanted !== seen && this.#problem === undefined);
       if (isDue && this.#mayAct()) {
         seen = wanted;
-        let isOutage = false;
-        const problem = await this.#round().catch((thrown: unknown) => {
-          isOutage = true;
-          return thrown;
-        });
+        const problem = await this.#attempt();
         nextMs = performance.now() + (problem === undefined ? LIST_MS : pauseOf(problem, retryMs));
         retryMs = problem === undefined ? RETRY_FIRST_MS : Math.min(2 * retryMs, RETRY_MAX_MS);
-        this.#tell(problem, isOutage);
+        this.#tell(problem);
       }
-      this.#explainOutage();
       await sleep(LOOK_MS, undefined, { signal: this.#closing.signal }).catch(() => {
         // The loop sees that it is closing.
       });
@@ -115,6 +109,19 @@ export class Launcher {
 
   #mayAct(): boolean {
     return this.#fleet.isLeading() && this.#fleet.leadership.mayAct();
+  }
+
+  /** @returns what went wrong, if anything did */
+  async #attempt(): Promise<unknown> {
+    const { hints } = this.#fleet;
+    try {
+      const problem = await this.#round();
+      hints.outage = undefined;
+      return problem;
+    } catch (thrown) {
+      if (!this.#closing.signal.aborted) hints.outage = FleetError.from(thrown).message;
+      return thrown;
+    }
   }
 
   /** @returns the first problem that the others did not suffer from */
@@ -202,27 +209,13 @@ export class Launcher {
     scheduler.dispatch({ type: "noted", experimentId, occurrence, message });
   }
 
-  #tell(problem: unknown, isOutage: boolean): void {
-    if (this.#closing.signal.aborted) return;
-    const { log, hints } = this.#fleet;
-    for (const [experimentId, hint] of hints) {
-      if (hint === this.#outage) hints.delete(experimentId);
-    }
+  #tell(problem: unknown): void {
     const message = problem instanceof Error ? problem.message : undefined;
-    this.#outage = isOutage ? message : undefined;
-    if (message === this.#problem) return;
+    if (message === this.#problem || this.#closing.signal.aborted) return;
     this.#problem = message;
+    const { log } = this.#fleet;
     if (message === undefined) log.info({ event: "workers are launched again" });
     else log.warn({ event: "workers are not launched", because: message });
-  }
-
-  /** To those, too, that were submitted since it began. */
-  #explainOutage(): void {
-    if (this.#outage === undefined) return;
-    const { scheduler, hints } = this.#fleet;
-    for (const { experimentId } of needsOf(scheduler.experiments())) {
-      if (!hints.has(experimentId)) hints.set(experimentId, this.#outage);
-    }
   }
 }
 

@@ -18,6 +18,9 @@ import type { Candidate } from "../gang/worker-pool.ts";
 /** A worker that has been there for so many leases is taken for one that stays. */
 const GROWTH_LEASES = 2;
 
+/** By experiment. */
+export type Hints = Pick<ReadonlyMap<string, string>, "get">;
+
 /** What one member of a gang has said on leaving. */
 interface Accusation {
   readonly worker: string;
@@ -36,7 +39,7 @@ interface Accusations {
 export class Planner {
   readonly #log: Log;
   readonly #growthDelayMs: number;
-  readonly #hints: ReadonlyMap<string, string>;
+  readonly #hints: Hints;
   #plans: readonly GangPlan[] = [];
   readonly #accusations = new Map<string, Accusations>();
   readonly #suspicions = new Map<string, Suspicion>();
@@ -45,7 +48,7 @@ export class Planner {
     readonly log: Log;
     readonly leaseMs: number;
     /** By experiment: what else keeps it waiting, for people. */
-    readonly hints: ReadonlyMap<string, string>;
+    readonly hints: Hints;
   }) {
     this.#log = options.log;
     this.#growthDelayMs = GROWTH_LEASES * options.leaseMs;

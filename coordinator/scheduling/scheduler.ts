@@ -24,7 +24,7 @@ import { followPlan } from "./follow-plan.ts";
 import { GenerationNumbers } from "./generation-numbers.ts";
 import { judgeStage } from "./judge-stage.ts";
 import { type ExperimentListener, Ledger } from "./ledger.ts";
-import { Planner } from "./planner.ts";
+import { type Hints, Planner } from "./planner.ts";
 import { Roster } from "./roster.ts";
 import type { Running, SchedulerEvent, Session, WorkerSays } from "./scheduler-events.ts";
 import { StoppingGangs } from "./stopping-gangs.ts";
@@ -59,7 +59,7 @@ export interface SchedulerOptions {
   /** Whether gangs may be formed now. */
   readonly mayAct?: () => boolean;
   /** By experiment: what else keeps it waiting, for people. */
-  readonly hints?: ReadonlyMap<string, string>;
+  readonly hints?: Hints;
 }
 
 export class Scheduler {
